@@ -1,0 +1,1 @@
+"""What bin/postroom does, one module per noun."""

@@ -1,0 +1,87 @@
+"""What a process under master owes to it: a name, a life line, readiness, beats, and a stack dump when asked.
+
+Master gives every child on its command line the settings of this start (`--settings`, a file written by master), its
+name and instance, the write end of a notice pipe (`--notice-fd`) and the read end of a life pipe (`--life-fd`). The child writes
+"READY\\n" once and "BEAT\\n" every BEAT_S from its main loop, so that a beat proves that this loop turns. When the
+life pipe ends, master is gone and the child ends too; SIGTERM by PDEATHSIG says the same to a child that cannot read.
+SIGUSR2 dumps the stacks of all threads to stderr. Without --notice-fd (by hand, in a test) all of this is quiet.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import faulthandler
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from setproctitle import setproctitle
+
+from config import settings as settings_module
+from config.names import Instance
+from config.settings import Settings
+
+BEAT_S = 2.0  # three missed are a death (DESIGN P8: noticed within 6 s)
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+@dataclass(slots=True)
+class Child:
+    """One process's view of master."""
+
+    settings: Settings
+    name: str  # "lmtp-1"
+    instance: Instance  # "lmtp-1:9f3c2a10"
+    notice_fd: int = -1
+    life_fd: int = -1  # readable (EOF) when master is gone; -1 without a master
+    extra: argparse.Namespace = field(default_factory=argparse.Namespace)
+
+    def ready(self) -> None:
+        """Tell master that this process does its work from now on."""
+        self._notice(b"READY\n")
+
+    def beat(self) -> None:
+        """Tell master that the main loop still turns; call it every BEAT_S from that loop."""
+        self._notice(b"BEAT\n")
+
+    def _notice(self, line: bytes) -> None:
+        if self.notice_fd >= 0:
+            with contextlib.suppress(BrokenPipeError, BlockingIOError):  # master gone: the life pipe tells
+                os.write(self.notice_fd, line)
+
+
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """Make the parser of a child's command line; the caller adds what is its own."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument(
+        "--settings", required=True, type=Path, help="settings of this start, as master wrote them"
+    )
+    parser.add_argument("--name", required=True, help='this process among its kind, as in "incoming-1"')
+    parser.add_argument("--instance", default="", help="this life of the process; a restart has another")
+    parser.add_argument("--notice-fd", type=int, default=-1)
+    parser.add_argument("--life-fd", type=int, default=-1)
+    return parser
+
+
+def start_child(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> Child:
+    """Parse a child's command line and tie its life to master's. Call it first in main, from the main thread."""
+    arguments = parser.parse_args(argv)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
+    if arguments.life_fd >= 0:
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent or parent == 1:  # it died between fork and prctl
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.set_blocking(arguments.notice_fd, False)
+    setproctitle(f"postroom {arguments.name}")
+    return Child(
+        settings=settings_module.decode(arguments.settings.read_bytes()),
+        name=arguments.name,
+        instance=Instance(arguments.instance or f"{arguments.name}:{os.getpid()}"),
+        notice_fd=arguments.notice_fd,
+        life_fd=arguments.life_fd,
+        extra=arguments,
+    )

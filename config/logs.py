@@ -1,0 +1,202 @@
+"""One JSON line for each thing that happened, from every process, in one file.
+
+Every event is registered in EVENTS; a test holds the code against it. Lines go to `[logs] file`, each by one append; master prints the
+file's growth. Without a file they go to stdout. The standard library's logging and warnings come out as the same lines.
+Keys are always item_id, root_id, list_id, recipient, reverse_path, message_id, queue, attempt, reply, duration_ms. Never content; never
+a confirmation token. Rotation is somebody else's job: a file renamed is noticed and made anew within a second.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from config.clock import Clock
+from config.settings import Settings
+
+EVENTS: dict[str, str] = {
+    # every process
+    "process.started": "came up; says its pid and settings that matter",
+    "process.ready": "does its work from now on",
+    "process.stopping": "was asked to end: takes no more, finishes what is in hand",
+    "process.stopped": "ended in order",
+    "process.failed": "ends because of an error that nothing else caught",
+    "library.said": "a line that a library logged or warned",
+    # lmtp
+    "lmtp.listening": "takes connections on these sockets",
+    "lmtp.accepted": "a message was made durable and answered 250, one line a recipient",
+    "lmtp.refused": "a sender, recipient or message was answered 4xx or 5xx",
+    "lmtp.dropped": "a connection ended before its reply could be given",
+    "lmtp.failed": "an error of ours, answered 451",
+    "snapshot.loaded": "lists as RCPT sees them were read again",
+    "snapshot.failed": "the list store could not be read; the last snapshot stays, refusals become 451",
+    # bus
+    "bus.recovered": "the journal was opened and its items counted",
+    "bus.connected": "a process said hello",
+    "bus.lost": "a process was not heard of for three beats",
+    "bus.problem": "a message on a socket could not be understood",
+    "flow.changed": "new mail is refused, or taken again",
+    "journal.full": "no space for new mail; settlements go on",
+    "journal.resumed": "there is space again",
+    "journal.failed": "the disk failed; the bus ends and starts anew",
+    "journal.slow": "a commit took longer than a second",
+    "books.wrong": "the counters of a queue do not balance: a bug",
+    "item.suppressed": "the same mail was here already and its sender never saw our reply",
+    "item.leased": "was given to a runner (debug)",
+    "item.retried": "will be given again later",
+    "item.shunted": "was set aside for a person",
+    "item.released": "a person put it back into its queue",
+    "item.dropped": "a person threw it away",
+    "lease.revoked": "the process that had it is gone",
+    "queue.paused": "by a person",
+    "queue.resumed": "by a person",
+    # runners
+    "runner.connected": "the bus gives work",
+    "item.handled": "a handler ended: outcome, outputs, reason",
+    "item.failed": "a handler raised",
+    "post.accepted": "goes out to the members",
+    "post.held": "waits for a moderator",
+    "post.rejected": "refused by a rule",
+    "post.discarded": "thrown away by a rule",
+    "post.released": "a moderator acted on a held post",
+    "owner.forwarded": "went to the owners",
+    "outgoing.sent": "one SMTP transaction: the reply of each recipient",
+    "outgoing.delivered": "written into maildirs",
+    "outgoing.away": "the MTA cannot be reached",
+    # master
+    "child.started": "a process was spawned",
+    "child.ready": "a process does its work",
+    "child.exited": "a process ended",
+    "child.stuck": "silent for three beats: stack dump, then SIGKILL",
+    "child.delayed": "will be started again later, since it ended before it was ready",
+    "child.failed": "will not be started again until a reload: its configuration is bad",
+    "master.started": "owns this state folder",
+    "master.ready": "every process does its work",
+    "master.scaled": "the number of processes was changed",
+    "master.stopping": "drains in reverse order",
+    "master.stopped": "everything ended",
+}
+
+REOPEN_S = 1.0  # how often it is asked whether the file was renamed
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class UnknownEvent(Exception):
+    """A name that is not in EVENTS was logged; raised only under tests (`strict`)."""
+
+
+class LineFile:
+    """Appends whole lines to a file, each with one write; a full disk loses lines, never half of one."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._fd = 1
+        self._checked = float("-inf")
+        self._torn = False
+
+    def write(self, line: bytes) -> None:
+        """Append one line; `line` has no newline."""
+        if self._path is not None and time.monotonic() - self._checked >= REOPEN_S:
+            self._reopen(self._path)
+        data = (b"\n" if self._torn else b"") + line + b"\n"
+        try:
+            written = os.write(self._fd, data)
+        except OSError:  # a full disk or a closed terminal must not stop the mail
+            return
+        self._torn = written < len(data)
+
+    def _reopen(self, path: Path) -> None:
+        self._checked = time.monotonic()
+        try:
+            same = self._fd != 1 and os.path.samestat(os.stat(path), os.fstat(self._fd))
+        except FileNotFoundError:
+            same = False
+        if same:
+            return
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError:
+            return  # keep what is open; asked again in a second
+        if self._fd != 1:
+            os.close(self._fd)
+        self._fd = fd
+
+
+def set_up(
+    settings: Settings, process: str, *, strict: bool = False
+) -> structlog.typing.FilteringBoundLogger:
+    """Send this process's log, the standard library's included, to the site's file; returns the logger of this process.
+
+    `strict` raises UnknownEvent for a name that EVENTS lacks.
+    """
+    level = _LEVELS[settings.logs.level]
+    file = Path(settings.logs.file) if settings.logs.file else None
+    if file is not None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lines = LineFile(file)
+    clock = Clock(Path(settings.site.clock_file) if settings.site.clock_file else None)
+    encoder = msgspec.json.Encoder(enc_hook=str)
+
+    def stamp(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        name = event.pop("event", "")
+        if strict and name not in EVENTS:
+            raise UnknownEvent(name)
+        line = {
+            "at": clock.now().isoformat(timespec="microseconds"),
+            "level": method,
+            "event": name,
+            "process": process,
+        }
+        line.update(event)
+        return line
+
+    def write(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+        lines.write(encoder.encode(dict(event)))
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
+            stamp,
+            write,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=False,
+    )
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    _route_library(logger, level)
+    return logger
+
+
+def _route_library(logger: structlog.typing.FilteringBoundLogger, level: int) -> None:
+    """Turn every line of the standard library's logging into one of ours."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            method = getattr(logger, record.levelname.lower(), logger.error)
+            method(
+                "library.said", logger=record.name, text=record.getMessage(), exc_info=record.exc_info or None
+            )
+
+    root = logging.getLogger()
+    root.handlers[:] = [Handler()]
+    root.setLevel(max(level, logging.WARNING))
+    logging.getLogger("mail.log").setLevel(
+        logging.ERROR
+    )  # aiosmtpd: logs every body line at debug, every command at info
+    logging.captureWarnings(True)
+
+
+def log_uncaught(logger: structlog.typing.FilteringBoundLogger, error: BaseException) -> None:
+    """Write down what ends a process; main does this before it returns 70."""
+    logger.error("process.failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+    sys.stderr.flush()

@@ -1,0 +1,1 @@
+"""Starts, watches, restarts, scales and drains every other process. Does no mail work."""

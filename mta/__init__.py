@@ -1,0 +1,1 @@
+"""Configuration text for the site's MTA, made from the lists."""
