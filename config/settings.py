@@ -20,7 +20,7 @@ class SiteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[
         str,
         Meta(
-            description="What this site calls itself in mail and in the LMTP greeting's place of a host name."
+            description="Host name that this site gives as its own: in the LMTP greeting, in EHLO, in reports."
         ),
     ] = "localhost"
     owner: Annotated[
@@ -44,7 +44,10 @@ class SiteSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "+"
     var: Annotated[
-        str, Meta(description="Folder of all state: journal, lists, site key, logs. Local file system only.")
+        str,
+        Meta(
+            description="Folder of all state: journal, lists, site key, logs, and sockets, where the options below do not place them elsewhere. Local file system only."
+        ),
     ] = "var"
     run: Annotated[
         str,
