@@ -1,7 +1,8 @@
 """What a process under master owes to it: a name, a life line, readiness, beats, and a stack dump when asked.
 
 Master gives every child on its command line the settings of this start (`--settings`, a file written by master), its
-name and instance, the write end of a notice pipe (`--notice-fd`) and the read end of a life pipe (`--life-fd`). The child writes
+name and instance, the write end of a notice pipe (`--notice-fd`), the read end of a life pipe (`--life-fd`) and the lock on the state
+(`--lock-fd`), which is only kept open: it stays locked until the last child has ended. The child writes
 "READY\\n" once and "BEAT\\n" every BEAT_S from its main loop, so that a beat proves that this loop turns. When the
 life pipe ends, master is gone and the child ends too; SIGTERM by PDEATHSIG says the same to a child that cannot read.
 SIGUSR2 dumps the stacks of all threads to stderr. Without --notice-fd (by hand, in a test) all of this is quiet.
@@ -12,6 +13,7 @@ import contextlib
 import ctypes
 import faulthandler
 import os
+import select
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -62,6 +64,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--instance", default="", help="this life of the process; a restart has another")
     parser.add_argument("--notice-fd", type=int, default=-1)
     parser.add_argument("--life-fd", type=int, default=-1)
+    parser.add_argument("--lock-fd", type=int, default=-1)
     return parser
 
 
@@ -71,10 +74,13 @@ def start_child(parser: argparse.ArgumentParser, argv: Sequence[str] | None = No
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     if arguments.life_fd >= 0:
-        parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent or parent == 1:  # it died between fork and prctl
+        if select.select([arguments.life_fd], [], [], 0)[0]:  # master died between fork and prctl
             os.kill(os.getpid(), signal.SIGTERM)
+    for fd in (arguments.life_fd, arguments.notice_fd, arguments.lock_fd):
+        if fd >= 0:
+            os.set_inheritable(fd, False)  # what a runner of one's own starts must not keep them open
+    if arguments.notice_fd >= 0:
         os.set_blocking(arguments.notice_fd, False)
     setproctitle(f"postroom {arguments.name}")
     return Child(

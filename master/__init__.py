@@ -1,1 +1,1 @@
-"""Starts, watches, restarts, scales and drains every other process. Does no mail work."""
+"""Starts every other process of a site, watches them, replaces what dies or hangs, and ends them in order."""
