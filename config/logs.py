@@ -79,6 +79,8 @@ EVENTS: dict[str, str] = {
     "master.started": "owns this state folder",
     "master.ready": "every process does its work",
     "master.scaled": "the number of processes was changed",
+    "master.restarting": "replaces every process",
+    "master.hangup": "SIGHUP came; nothing is reloaded in this version",
     "master.stopping": "drains in reverse order",
     "master.stopped": "everything ended",
 }
