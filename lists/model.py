@@ -1,0 +1,129 @@
+"""The nouns of the domain as frozen values: a list and its settings, members, bans, held posts.
+
+List settings keep the names that list owners know. The description of an option is where the option is; options.py reads and prints
+them. Values come in here checked: options.py or the store have done it.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from config.names import ItemId, ListId
+from lists.address import list_id_of
+
+Action = Literal["accept", "hold", "reject", "discard"]
+MemberAction = Literal["accept", "hold", "reject", "discard", "defer"]
+Role = Literal["member", "owner", "moderator", "nonmember"]
+ROLES: tuple[Role, ...] = ("member", "owner", "moderator", "nonmember")
+
+# One line of a header: no control character, so that no setting can add a header of its own.
+Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
+
+
+class ListSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Every option of one list."""
+
+    display_name: Annotated[
+        Line, Meta(description='The list\'s name for people, in List-Id and From. "": the local part.')
+    ] = ""
+    description: Annotated[Line, Meta(description="One line saying what the list is about.")] = ""
+    generic_nonmember_action: Annotated[
+        Action,
+        Meta(
+            description="What becomes of a post by somebody who is not a member: accept, hold, reject (at RCPT already) or discard."
+        ),
+    ] = "hold"
+    accept_these_nonmembers: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses or ^regex, separated by blanks, that may post without being members."),
+    ] = ()
+    member_moderation_action: Annotated[
+        MemberAction,
+        Meta(
+            description="What becomes of a member's post: accept, hold, reject, discard, or defer (go on with the next rule). A member may have one of their own."
+        ),
+    ] = "accept"
+    sender_check: Annotated[
+        Literal["envelope", "message", "off"],
+        Meta(
+            description="Whose membership counts: envelope (the reverse-path, at RCPT), message (From: and Sender: may rescue, after DATA), off (everybody is treated like a member)."
+        ),
+    ] = "envelope"
+    emergency: Annotated[bool, Meta(description="Hold every post.")] = False
+    max_message_size: Annotated[
+        int, Meta(ge=0, description="Octets of a post; a larger one is refused. 0: only [lmtp] max_size.")
+    ] = 0
+    subject_prefix: Annotated[
+        Line,
+        Meta(
+            description='Put in front of the subject of each post, "[ant] ". "": the post stays as it came.'
+        ),
+    ] = ""
+    subscription_policy: Annotated[
+        Literal["open", "confirm", "moderate", "confirm_then_moderate"],
+        Meta(
+            description="Who may join by themselves. Stored only: joining by mail comes with a later version."
+        ),
+    ] = "confirm"
+    advertised: Annotated[
+        bool,
+        Meta(
+            description="May the list be shown to everybody? Stored only: pages and the `lists` command come with a later version."
+        ),
+    ] = True
+
+
+class MailingList(Struct, frozen=True):
+    """One list as its settings are now."""
+
+    list_id: ListId
+    address: str  # posting address, in lower case
+    name: str  # its local-part
+    domain: str
+    settings: ListSettings = ListSettings()
+
+    @classmethod
+    def at(
+        cls, address: str, settings: ListSettings | None = None, list_id: ListId | None = None
+    ) -> "MailingList":
+        """Make the list that has this posting address (lower case)."""
+        name, _, domain = address.rpartition("@")
+        return cls(list_id or list_id_of(address), address, name, domain, settings or ListSettings())
+
+
+class Member(Struct, frozen=True):
+    """One address in one role of one list."""
+
+    address: str  # as written when it was added
+    role: Role
+    key: str  # what it is compared by
+    delivery: bool = True  # gets posts
+    moderation_action: str = ""  # "": the list's
+
+    @property
+    def cursor(self) -> str:
+        """Where a listing goes on after this member: the `after` of Store.members."""
+        return f"{self.key} {self.role}"
+
+
+class Ban(Struct, frozen=True):
+    """An address or ^regex that may not post."""
+
+    list_id: ListId  # "": in no list of the site
+    pattern: str
+    at: datetime
+
+
+class HeldPost(Struct, frozen=True):
+    """What there is to know of a post that waits for a moderator; its octets are fetched apart."""
+
+    id: int
+    list_id: ListId
+    reverse_path: str
+    reason: str  # the rule
+    at: datetime  # UTC
+    message_id: str
+    subject: str
+    size: int  # octets
+    item_id: ItemId  # the item that was held: trace tells its story
