@@ -36,11 +36,13 @@ class Tally:
 
     def __init__(self) -> None:
         self.latencies: list[float] = []  # seconds, in order of completion
+        self.begun = 0.0  # when the last of them was begun, monotonic seconds
         self.closing = False  # sessions end after the message in hand
 
     def done(self, since: float) -> None:
         """Count one message or callout that was begun at `since`, monotonic seconds."""
         self.latencies.append(time.monotonic() - since)
+        self.begun = since
 
 
 class Mail(Struct, frozen=True):
