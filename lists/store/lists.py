@@ -1,0 +1,112 @@
+"""Lists and their settings in the store."""
+
+import difflib
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, delete, insert, or_, select
+
+from config.names import ListId
+from lists.address import list_id_of
+from lists.errors import ListExists, NoSuchList
+from lists.mailbox import address_key
+from lists.model import ListSettings, MailingList
+from lists.options import change_settings, from_rows, to_rows
+from lists.store.schema import ban, mailing_list, membership, setting
+from lists.store.versions import note_change
+
+
+def create_list(connection: Connection, address: str, settings: ListSettings, now_ms: int) -> MailingList:
+    """Make a list at a checked address."""
+    list_id = list_id_of(address)
+    known = or_(mailing_list.c.address == address, mailing_list.c.list_id == list_id)
+    if connection.execute(select(mailing_list.c.id).where(known)).first():
+        raise ListExists(address)
+    number = note_change(connection)
+    result = connection.execute(
+        insert(mailing_list).values(
+            list_id=list_id, address=address, created_at=now_ms, version=number, deliveries=0
+        )
+    )
+    row = result.inserted_primary_key
+    assert row is not None
+    _write_settings(connection, int(row[0]), settings)
+    return MailingList.at(address, settings, list_id)
+
+
+def remove_list(connection: Connection, row: int, list_id: ListId) -> None:
+    """Take a list away with its members, settings and bans; held posts stay, for they are mail."""
+    for table in (membership, setting):
+        connection.execute(delete(table).where(table.c.list_row == row))
+    connection.execute(delete(ban).where(ban.c.list_id == list_id))
+    connection.execute(delete(mailing_list).where(mailing_list.c.id == row))
+    note_change(connection)
+
+
+def set_options(connection: Connection, row: int, assignments: Iterable[str]) -> ListSettings:
+    """Apply KEY=VALUE texts; raises BadOption and changes nothing."""
+    before = read_settings(connection, [row])[row]
+    after = change_settings(before, assignments)
+    if after != before:
+        _write_settings(connection, row, after)
+        note_change(connection, [row])
+    return after
+
+
+def _write_settings(connection: Connection, row: int, settings: ListSettings) -> None:
+    connection.execute(delete(setting).where(setting.c.list_row == row))
+    rows = [{"list_row": row, "name": name, "value": value} for name, value in to_rows(settings).items()]
+    if rows:
+        connection.execute(insert(setting), rows)
+
+
+def read_settings(connection: Connection, rows: Iterable[int] | None = None) -> dict[int, ListSettings]:
+    """Return the settings of lists by row; None: of every list that has any but the defaults."""
+    query = select(setting.c.list_row, setting.c.name, setting.c.value)
+    found: dict[int, dict[str, str]] = {}
+    if rows is not None:
+        wanted = list(rows)
+        query = query.where(setting.c.list_row.in_(wanted))
+        found = {row: {} for row in wanted}
+    for row, name, value in connection.execute(query).all():
+        found.setdefault(row, {})[name] = value
+    return {row: from_rows(values) for row, values in found.items()}
+
+
+def find_row(connection: Connection, text: str) -> tuple[int, ListId, str]:
+    """Return row, list-id and address of the list that `text` names by address or list-id; raises NoSuchList."""
+    key = address_key(text.strip().strip("<>"))
+    query = select(mailing_list.c.id, mailing_list.c.list_id, mailing_list.c.address)
+    found = connection.execute(
+        query.where(or_(mailing_list.c.list_id == key, mailing_list.c.address == key))
+    ).first()
+    if found is None:
+        raise NoSuchList(text, _nearest(connection, key))
+    return int(found[0]), ListId(found[1]), str(found[2])
+
+
+def _nearest(connection: Connection, key: str) -> str:
+    names = [
+        name
+        for row in connection.execute(select(mailing_list.c.address, mailing_list.c.list_id))
+        for name in row
+    ]
+    return next(iter(difflib.get_close_matches(key, names, n=1, cutoff=0.7)), "")
+
+
+def find_list(connection: Connection, text: str) -> MailingList:
+    """Return one list; raises NoSuchList."""
+    row, list_id, address = find_row(connection, text)
+    return MailingList.at(address, read_settings(connection, [row])[row], list_id)
+
+
+def all_lists(connection: Connection) -> tuple[MailingList, ...]:
+    """Return every list, by address."""
+    settings = read_settings(connection)
+    rows = connection.execute(
+        select(mailing_list.c.id, mailing_list.c.address, mailing_list.c.list_id).order_by(
+            mailing_list.c.address
+        )
+    ).all()
+    return tuple(
+        MailingList.at(address, settings.get(row), ListId(list_id)) for row, address, list_id in rows
+    )
