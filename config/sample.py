@@ -40,7 +40,7 @@ def _table(name: str, struct: type[msgspec.Struct]) -> str:
         lines += textwrap.wrap(
             _description(hints[field.name]), WIDTH, initial_indent="# ", subsequent_indent="# "
         )
-        lines.append(f"#{field.encode_name} = {_toml(getattr(defaults, field.name))}")
+        lines.append(f"#{field.encode_name} = {spell_toml(getattr(defaults, field.name))}")
     return "\n".join(lines) + "\n"
 
 
@@ -50,13 +50,14 @@ def _description(hint: Any) -> str:
     return next((text for text in reversed(texts) if text), "")
 
 
-def _toml(value: Any) -> str:
+def spell_toml(value: Any) -> str:
+    """Write the value of an option as the file spells it."""
     match value:
         case bool():
             return "true" if value else "false"
         case str():
             return msgspec.json.encode(value).decode()  # a JSON string is a TOML basic string
         case list():
-            return "[" + ", ".join(_toml(item) for item in value) + "]"
+            return "[" + ", ".join(spell_toml(item) for item in value) + "]"
         case _:
             return str(value)
