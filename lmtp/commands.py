@@ -1,0 +1,179 @@
+"""The command parser, the only one: one line of octets in, one command or the reply that refuses it out.
+
+Pure. It knows the grammar (RFC 5321 4.1.1, RFC 2033, 1870, 6152, 6531) and nothing of the session: the order of commands, limits and
+policy are dialogue.py's. UTF-8 and 8-bit content are taken whether declared or not, since Exim and OpenSMTPD do not declare them.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from lmtp import replies
+from lmtp.addresses import RECIPIENT, SENDER, PathParser, read_path, split_path
+from lmtp.replies import Reply
+
+MAX_COMMAND: Final = (
+    2048  # octets with CRLF; RFC 5321 4.5.3.1.4 asks for 512 and more for parameters (Postfix: 2048)
+)
+MAX_NAME: Final = 255  # octets of a client's name in LHLO
+
+
+class Lhlo(Struct, frozen=True):
+    """The client says its name."""
+
+    name: str
+
+
+class Mail(Struct, frozen=True):
+    """A transaction begins; `size` is the client's estimate in octets, 0 when it gave none."""
+
+    reverse_path: str
+    size: int = 0
+
+
+class Rcpt(Struct, frozen=True):
+    """One recipient, as sent."""
+
+    recipient: str
+
+
+class Data(Struct, frozen=True):
+    """The message follows."""
+
+
+class Rset(Struct, frozen=True):
+    """Forget the transaction."""
+
+
+class Noop(Struct, frozen=True):
+    """Do nothing."""
+
+
+class Vrfy(Struct, frozen=True):
+    """Ask about an address; we never tell."""
+
+
+class Quit(Struct, frozen=True):
+    """The client leaves."""
+
+
+Command = Lhlo | Mail | Rcpt | Data | Rset | Noop | Vrfy | Quit
+
+_DATA, _RSET, _NOOP, _VRFY, _QUIT = Data(), Rset(), Noop(), Vrfy(), Quit()
+_control = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search  # HT is space enough for Sendmail
+_parameter = re.compile(
+    rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\xff]+))?"
+).fullmatch  # RFC 5321 4.1.2, esmtp-param
+
+
+def parse(line: bytes, parse_odd: PathParser) -> Command | Reply:
+    """Read one command. `line` ends with LF; only CR LF is a line end (RFC 5321 2.3.8)."""
+    if len(line) > MAX_COMMAND:
+        return replies.LINE_TOO_LONG
+    if line[-2:] != b"\r\n":
+        return replies.BARE_LF
+    line = line[:-2]
+    if _control(line):
+        return replies.BAD_SYNTAX
+    verb, _, argument = line.partition(b" ")
+    read = _VERBS.get(verb.upper())
+    return read(argument.lstrip(), parse_odd) if read else replies.UNKNOWN_COMMAND
+
+
+def _read_mail(argument: bytes, parse_odd: PathParser) -> Command | Reply:
+    split = split_path(argument[5:]) if argument[:5].upper() == b"FROM:" else None
+    if split is None:
+        return replies.MAIL_SYNTAX
+    path, parameters = split
+    reverse_path = "" if path == b"<>" else read_path(path, SENDER, parse_odd)  # RFC 5321 4.5.5
+    if reverse_path is None:
+        return replies.BAD_SENDER
+    if not parameters:
+        return Mail(reverse_path)
+    size = _read_mail_parameters(parameters)
+    return size if isinstance(size, Reply) else Mail(reverse_path, size)
+
+
+def _read_mail_parameters(parameters: bytes) -> int | Reply:
+    given = _split_parameters(parameters)
+    if given is None:
+        return replies.BAD_PARAMETER
+    size = given.pop(b"SIZE", b"0")  # RFC 1870 5: 1 to 20 digits
+    body = given.pop(b"BODY", b"7BIT")
+    declared = given.pop(b"SMTPUTF8", None)
+    if given:
+        return replies.UNKNOWN_PARAMETER
+    if declared is not None or not size or not size.isdigit() or len(size) > 20:
+        return replies.BAD_PARAMETER
+    return int(size) if body and body.upper() in (b"7BIT", b"8BITMIME") else replies.BAD_PARAMETER
+
+
+def _split_parameters(parameters: bytes) -> dict[bytes, bytes | None] | None:
+    given: dict[bytes, bytes | None] = {}
+    for word in parameters.split():
+        match = _parameter(word)
+        if match is None or match[1].upper() in given:
+            return None
+        given[match[1].upper()] = match[2]
+    return given
+
+
+def _read_rcpt(argument: bytes, parse_odd: PathParser) -> Command | Reply:
+    split = split_path(argument[3:]) if argument[:3].upper() == b"TO:" else None
+    if split is None:
+        return replies.RCPT_SYNTAX
+    path, parameters = split
+    if path[1:-1].lower() == b"postmaster":
+        recipient: str | None = "postmaster"  # the one address without a domain, RFC 5321 4.1.1.3
+    else:
+        recipient = read_path(path, RECIPIENT, parse_odd)
+    if recipient is None:
+        return replies.BAD_RECIPIENT
+    if not parameters:
+        return Rcpt(recipient)
+    return replies.BAD_PARAMETER if _split_parameters(parameters) is None else replies.UNKNOWN_PARAMETER
+
+
+def _read_lhlo(argument: bytes, _: PathParser) -> Command | Reply:
+    words = argument.split()
+    if len(words) != 1 or len(words[0]) > MAX_NAME:  # a name without a dot is what OpenSMTPD sends
+        return replies.LHLO_SYNTAX
+    try:
+        return Lhlo(words[0].decode())
+    except UnicodeDecodeError:
+        return replies.BAD_SYNTAX
+
+
+def _bare(command: Command) -> Callable[[bytes, PathParser], Command | Reply]:
+    def read(argument: bytes, _: PathParser) -> Command | Reply:
+        return replies.NO_ARGUMENT if argument.strip() else command
+
+    return read
+
+
+def _always(answer: Command | Reply) -> Callable[[bytes, PathParser], Command | Reply]:
+    return lambda argument, _: answer
+
+
+def _read_vrfy(argument: bytes, _: PathParser) -> Command | Reply:
+    return _VRFY if argument.strip() else replies.BAD_ARGUMENT
+
+
+_VERBS: Final[dict[bytes, Callable[[bytes, PathParser], Command | Reply]]] = {
+    b"LHLO": _read_lhlo,
+    b"MAIL": _read_mail,
+    b"RCPT": _read_rcpt,
+    b"DATA": _bare(_DATA),
+    b"RSET": _bare(_RSET),
+    b"NOOP": _always(_NOOP),
+    b"VRFY": _read_vrfy,
+    b"QUIT": _bare(_QUIT),
+    b"HELO": _always(replies.NOT_LMTP),  # RFC 2033 4.1: must not be accepted
+    b"EHLO": _always(replies.NOT_LMTP),
+    **dict.fromkeys(
+        (b"EXPN", b"HELP", b"AUTH", b"STARTTLS", b"BDAT", b"TURN", b"ETRN", b"XFORWARD"),
+        _always(replies.NOT_IMPLEMENTED),
+    ),
+}

@@ -1,0 +1,105 @@
+"""Taking connections from sockets that master has bound and that several front-ends share.
+
+Each process takes one connection a turn of its loop, so the one that has time gets it; loop.create_server would take a hundred at once,
+and one process would have them all. Stopping leaves what waits in the kernel's queue to the others, or to the next start.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+import structlog
+
+from lmtp import replies
+
+REST_S: Final = 1.0  # without a free descriptor accept is tried again after that
+_EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class BadNetwork(ValueError):
+    """`[lmtp] trusted` has an entry that is no network: bad configuration, exit 78."""
+
+
+class Trust:
+    """Who may connect over TCP: a unix socket's mode and group say it for the others."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        try:
+            self._networks = [ip_network(each, strict=False) for each in networks]
+        except ValueError as error:
+            raise BadNetwork(f"[lmtp] trusted: {error}") from error
+        self.includes = lru_cache(1024)(self._includes)
+
+    def _includes(self, address: str) -> bool:
+        peer = ip_address(address.partition("%")[0])
+        peer = getattr(peer, "ipv4_mapped", None) or peer  # a v6 socket shows v4 peers so
+        return any(peer in network for network in self._networks)
+
+
+class Listener:
+    """The shared sockets of this process; `start` and `stop` may be called in turn."""
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        make_connection: Callable[[], asyncio.BaseProtocol],
+        trust: Trust,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._sockets = sockets
+        self._make_connection = make_connection
+        self._trust = trust
+        self._log = log
+        self._adopting: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Take connections from now on."""
+        for each in self._sockets:
+            each.setblocking(False)
+            asyncio.get_running_loop().add_reader(each.fileno(), self._accept, each)
+
+    def stop(self) -> None:
+        """Take none any more; who waits in the queue is not turned away."""
+        for each in self._sockets:
+            asyncio.get_running_loop().remove_reader(each.fileno())
+
+    def _accept(self, listening: socket.socket) -> None:
+        try:
+            accepted, peer = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # another process was faster, or the client left
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            self._rest(listening, error)
+            return
+        accepted.setblocking(False)
+        if listening.family != socket.AF_UNIX:
+            if not self._trust.includes(peer[0]):
+                return self._turn_away(accepted, peer[0])
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        task = asyncio.get_running_loop().create_task(self._adopt(accepted))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def _adopt(self, accepted: socket.socket) -> None:
+        await asyncio.get_running_loop().connect_accepted_socket(self._make_connection, accepted)
+
+    def _turn_away(self, accepted: socket.socket, peer: str) -> None:
+        self._log.info("lmtp.refused", reply=replies.NOT_TRUSTED.wire[:-2].decode(), peer=peer)
+        with accepted:
+            try:
+                accepted.send(replies.NOT_TRUSTED.wire)
+                accepted.shutdown(socket.SHUT_WR)
+            except OSError:
+                return  # it is gone already
+
+    def _rest(self, listening: socket.socket, error: OSError) -> None:
+        self._log.error("lmtp.failed", error=f"{type(error).__name__}: {error}")
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening.fileno())
+        loop.call_later(REST_S, loop.add_reader, listening.fileno(), self._accept, listening)

@@ -1,0 +1,59 @@
+"""What the front-end needs of the other parts, as small as it is.
+
+Lists is lists.directory.Directory as a session sees it, Store the same object as the upkeep of the snapshot sees it; Front is
+bus.client.Front. Tests stand their own in their place (tests/support/lmtp_parts.py), and tests/processes run the real ones.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from bus.messages import Flow, Item
+from config.names import ItemId
+from lists.address import Destination
+from lists.policy import Refused, Taken
+
+
+class Lists(Protocol):
+    """Verdicts from the snapshot in memory: at most 50 us, nothing is read or awaited."""
+
+    def judge(self, reverse_path: str, recipient: str) -> Taken | Refused:
+        """Say what RCPT is answered."""
+
+    def judge_data(
+        self, destination: Destination, reverse_path: str, size: int, *, is_report: bool = False
+    ) -> Taken | Refused:
+        """Say what this recipient is answered after the final dot."""
+
+
+class Store(Lists, Protocol):
+    """The snapshot and the store behind it. Everything here may block and raise StoreAway: one worker thread calls it."""
+
+    def load(self) -> None:
+        """Read everything."""
+
+    def refresh(self) -> bool:
+        """Read what has changed."""
+
+    def is_current(self) -> bool:
+        """Say whether the store has nothing newer."""
+
+
+class Front(Protocol):
+    """The bus."""
+
+    @property
+    def flow(self) -> Flow:
+        """What may come in, as last heard."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the bus was heard within 3 s."""
+
+    def publish(
+        self, items: Sequence[Item], content: bytes, content_keys: Sequence[bytes] = ()
+    ) -> asyncio.Future[tuple[ItemId, ...]]:
+        """Make these durable; the result has the id under which each is stored. Raises Away, PublishRefused."""
+
+    def note_replied(self, ids: Sequence[ItemId]) -> None:
+        """The client has read our 250 for these."""

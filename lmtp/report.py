@@ -1,0 +1,104 @@
+"""What the front-end writes into the log: one line for each recipient, refused or taken, and for each sender refused.
+
+Never content, and never a confirmation token: whoever can read a log must not be able to confirm for others.
+"""
+
+import re
+from typing import Any, Final
+
+import structlog
+from msgspec import Struct
+
+from bus.messages import Item
+from config.names import ItemId
+from lmtp.accept import Entry, Plan
+from lmtp.replies import Reply
+
+_CONFIRM: Final = "-confirm"
+
+
+class Answered(Struct, frozen=True, kw_only=True):
+    """One message whose final replies were given."""
+
+    reverse_path: str
+    entries: tuple[Entry, ...]
+    replies: tuple[Reply, ...]
+    size: int
+    plan: Plan | None  # None: refused before anything was planned
+    stored: tuple[ItemId, ...]  # of the plan's items
+    duration_ms: float  # from the final dot on
+
+
+class Report:
+    """Writes the lines; `delimiter` is what stands between an address and its token."""
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger, delimiter: str) -> None:
+        self._log = log
+        self._token = re.compile(rf"({re.escape(_CONFIRM)}{re.escape(delimiter)})[^@]*", re.IGNORECASE).sub
+
+    def sender_refused(self, session: str, reply: Reply, reverse_path: str) -> None:
+        """MAIL was answered 4xx or 5xx."""
+        self._refused(session, reply, reverse_path=reverse_path)
+
+    def recipient_refused(
+        self, session: str, reply: Reply, reverse_path: str, recipient: str, rule: str
+    ) -> None:
+        """RCPT was answered 4xx or 5xx."""
+        self._refused(session, reply, reverse_path=reverse_path, recipient=self._shown(recipient), rule=rule)
+
+    def message_answered(self, session: str, answered: Answered) -> None:
+        """The final replies of a message were given."""
+        plan = answered.plan
+        verdicts = plan.verdicts if plan else answered.replies
+        for entry, reply, verdict in zip(answered.entries, answered.replies, verdicts, strict=True):
+            if plan and isinstance(verdict, int) and answered.stored:
+                self._accepted(
+                    session, reply, plan.items[verdict], answered.stored[verdict], answered.duration_ms
+                )
+            else:
+                self._refused(
+                    session,
+                    reply,
+                    reverse_path=answered.reverse_path,
+                    recipient=self._shown(entry.recipient),
+                    list_id=entry.destination.list_id,
+                    size=answered.size,
+                    duration_ms=answered.duration_ms,
+                )
+
+    def _accepted(self, session: str, reply: Reply, item: Item, stored: ItemId, duration_ms: float) -> None:
+        self._log.info(
+            "lmtp.accepted",
+            item_id=stored,
+            root_id=stored,
+            list_id=item.list_id,
+            recipient=self._shown(item.recipient),
+            reverse_path=item.reverse_path,
+            message_id=item.message_id,
+            queue=item.queue,
+            size=item.size,
+            is_duplicate=stored != item.id,
+            reply=_spoken(reply),
+            duration_ms=duration_ms,
+            session=session,
+        )
+
+    def dropped(self, session: str, ids: tuple[ItemId, ...], reason: str) -> None:
+        """A connection ended while a message was on its way in, or before its final replies could be given."""
+        self._log.info("lmtp.dropped", session=session, item_ids=ids, reason=reason)
+
+    def failed(self, session: str, error: BaseException) -> None:
+        """An error of ours was answered 451."""
+        self._log.error(
+            "lmtp.failed", session=session, error=f"{type(error).__name__}: {error}", exc_info=error
+        )
+
+    def _refused(self, session: str, reply: Reply, **keys: Any) -> None:
+        self._log.info("lmtp.refused", reply=_spoken(reply), session=session, **keys)
+
+    def _shown(self, recipient: str) -> str:
+        return self._token(r"\1...", recipient) if _CONFIRM in recipient.lower() else recipient
+
+
+def _spoken(reply: Reply) -> str:
+    return reply.wire[:-2].decode()

@@ -1,0 +1,54 @@
+"""What all sessions of one process share: the settings that a reply depends on, and the ports to lists, bus, clock and log."""
+
+import time
+
+import structlog
+
+from config.clock import Clock
+from config.settings import Settings
+from lmtp import replies
+from lmtp.ports import Front, Lists
+from lmtp.replies import Reply
+from lmtp.report import Report
+
+
+class Service:
+    """Made once by main; sessions only read it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lists: Lists,
+        front: Front,
+        clock: Clock,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self.lists = lists
+        self.front = front
+        self.clock = clock
+        self.report = Report(log, settings.site.delimiter)
+        self.max_size = settings.lmtp.max_size
+        self.max_recipients = settings.lmtp.max_recipients
+        self.greeting = replies.greeting(settings.site.name)
+        self.is_loaded = False  # lists have not been read yet: nothing can be judged
+        self.features = replies.features(settings.site.name, settings.lmtp.max_size)
+
+    def refuse_mail(self, size: int) -> Reply | None:
+        """Say why no transaction can begin now; `size` is what the client estimates, octets, 0 for not at all.
+
+        The estimate is often wrong (Sendmail says less than it sends), so the octets are counted again at the end.
+        """
+        if size > self.max_size:
+            return replies.TOO_BIG
+        if not self.is_loaded:
+            return replies.DOUBTFUL
+        if not self.front.connected:
+            return replies.BUS_AWAY
+        if self.front.flow.state != "ok":
+            return replies.STOPPED
+        return None
+
+    @staticmethod
+    def monotonic() -> float:
+        """Return seconds for measuring durations."""
+        return time.monotonic()

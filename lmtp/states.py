@@ -1,0 +1,62 @@
+"""Where a session can be between commands, which command is out of order where, and what a session may have to wait for.
+
+A table, no code: dialogue.py acts on it, and tests/unit/lmtp/test_states.py goes through every pair.
+"""
+
+import enum
+from typing import Final
+
+from msgspec import Struct
+
+from bus.messages import Item
+from lmtp import replies
+from lmtp.commands import Data, Mail, Rcpt
+from lmtp.replies import Reply
+
+
+class State(enum.Enum):
+    """Where the session is between commands."""
+
+    NEW = "new"  # LHLO has not been said
+    READY = "ready"  # no transaction
+    MAIL = "mail"  # MAIL was taken, no recipient yet
+    RCPT = "rcpt"  # a recipient was taken
+
+
+# (state, command): what is refused because of the order; every other pair is answered on its merits (RFC 5321 4.1.4, RFC 2033 4.2).
+OUT_OF_ORDER: Final[dict[tuple[State, type], Reply]] = {
+    (State.NEW, Mail): replies.SAY_LHLO,
+    (State.NEW, Rcpt): replies.SAY_LHLO,
+    (State.NEW, Data): replies.SAY_LHLO,
+    (State.READY, Rcpt): replies.NEED_MAIL,
+    (State.READY, Data): replies.NEED_MAIL,
+    (State.MAIL, Mail): replies.NESTED_MAIL,
+    (State.MAIL, Data): replies.NO_RECIPIENTS,
+    (State.RCPT, Mail): replies.NESTED_MAIL,
+}
+
+
+class Assure(Struct, frozen=True):
+    """Ask the store whether the snapshot is current, then call `assured`."""
+
+
+class Pause(Struct, frozen=True):
+    """Let others have a turn, then call `go_on`."""
+
+
+class Publish(Struct, frozen=True):
+    """Make these durable, then call `published`."""
+
+    items: tuple[Item, ...]
+    content: bytes
+    content_keys: tuple[bytes, ...]
+
+
+Want = Assure | Pause | Publish
+
+
+class Assurance(Struct, frozen=True):
+    """What the store said, for every command that had been read when it was asked."""
+
+    upto: int  # place in the stream of octets
+    is_current: bool

@@ -1,0 +1,188 @@
+"""Stand-ins for what lmtp/ports.py names, and a way to hold a whole dialogue without a socket.
+
+The real Directory and Front are used by tests/processes; here a list is one line, and the bus keeps what it is given.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from aiosmtpd.smtp import SMTP, Session
+from structlog.testing import CapturingLogger
+
+from bus.messages import Flow, Item
+from config.clock import Clock
+from config.names import INCOMING, ItemId, ListId, Queue
+from config.settings import LmtpSettings, Settings, SiteSettings
+from lists.address import Destination
+from lists.policy import NOT_A_MEMBER, TOO_BIG, UNKNOWN_LIST, Refused, Taken
+from lmtp import replies
+from lmtp.dialogue import Dialogue
+from lmtp.replies import Reply
+from lmtp.service import Service
+from lmtp.states import Assure, Pause, Publish
+
+GREETING = b"220 lists.example.org LMTP\r\n"
+LHLO = b"LHLO mx.example.net\r\n"
+LINES_OF_LHLO = 6
+
+
+class Lists:
+    """ant@ takes everybody, closed@ only member@, small@ 100 octets, QUEUE@ whatever stands in `queues`; the rest is unknown."""
+
+    def __init__(self) -> None:
+        self.known = {"ant", "closed", "small", "bee"}
+        self.queues: dict[str, Queue] = {}
+        self.error: Exception | None = None
+        self.judged: list[str] = []
+
+    def judge(self, reverse_path: str, recipient: str) -> Taken | Refused:
+        if self.error is not None:
+            raise self.error
+        self.judged.append(recipient)
+        name = recipient.partition("@")[0].lower()
+        if name not in self.known:
+            return UNKNOWN_LIST
+        if name == "closed" and reverse_path not in ("", "member@example.net"):
+            return NOT_A_MEMBER
+        queue = self.queues.get(name, INCOMING)
+        return Taken(Destination(ListId(f"{name}.example.org"), queue, "post", "", name), "test")
+
+    def judge_data(
+        self, destination: Destination, reverse_path: str, size: int, *, is_report: bool = False
+    ) -> Taken | Refused:
+        if destination.name == "small" and size > 100:
+            return TOO_BIG
+        return Taken(destination, "report" if is_report else "test")
+
+
+class Front:
+    """A bus that keeps everything in a list, and knows what it was told twice."""
+
+    def __init__(self) -> None:
+        self.flow = Flow()
+        self.connected = True
+        self.published: list[tuple[Item, bytes]] = []
+        self.replied: list[ItemId] = []
+        self.keys: dict[bytes, ItemId] = {}
+
+    def store(self, items: Sequence[Item], content: bytes, keys: Sequence[bytes]) -> tuple[ItemId, ...]:
+        self.published += [(item, content) for item in items]
+        if not keys:
+            return tuple(item.id for item in items)
+        return tuple(self.keys.setdefault(key, item.id) for key, item in zip(keys, items, strict=True))
+
+    def publish(
+        self, items: Sequence[Item], content: bytes, content_keys: Sequence[bytes] = ()
+    ) -> asyncio.Future[tuple[ItemId, ...]]:
+        future: asyncio.Future[tuple[ItemId, ...]] = asyncio.get_running_loop().create_future()
+        future.set_result(self.store(items, content, content_keys))
+        return future
+
+    def note_replied(self, ids: Sequence[ItemId]) -> None:
+        self.replied += ids
+
+
+def make_settings(**lmtp: Any) -> Settings:
+    """Make settings of a site called lists.example.org."""
+    return Settings(site=SiteSettings(name="lists.example.org"), lmtp=LmtpSettings(**lmtp))
+
+
+class Parts(NamedTuple):
+    """A service and what is behind it."""
+
+    service: Service
+    lists: Lists
+    front: Front
+    log: CapturingLogger
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the keys of each line that was logged under this event name."""
+        return [dict(call.kwargs) for call in self.log.calls if call.kwargs.get("event") == name]
+
+
+def make_parts(**lmtp: Any) -> Parts:
+    """Make a service of stand-ins; `lmtp` are settings of that table."""
+    lists, front, sink = Lists(), Front(), CapturingLogger()
+    log = structlog.wrap_logger(
+        sink,
+        processors=[],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+    )
+    service = Service(make_settings(**lmtp), lists, front, Clock(), log)
+    service.is_loaded = True
+    return Parts(service, lists, front, sink)
+
+
+def parse_odd(argument: str) -> tuple[str | None, str | None]:
+    """Parse a path as aiosmtpd does; its parser looks only at one class attribute."""
+    found: tuple[str | None, str | None] = SMTP._getaddr(_Bare(), argument)  # type: ignore[arg-type]
+    return found
+
+
+class _Bare:
+    local_part_limit = 0
+
+
+class Talk:
+    """A dialogue without a socket: what it wants is given at once, unless `hold` is set."""
+
+    def __init__(self, parts: Parts, *, hold: bool = False) -> None:
+        self.parts = parts
+        self.hold = hold
+        self.is_current = True
+        self.assured = 0
+        self.outcome: Reply | None = None  # what Publish comes to, in place of ids
+        loop: Any = None
+        self.dialogue = Dialogue(parts.service, Session(loop), "s-1", parse_odd)
+        self.output = b""
+        self._collect()
+
+    def send(self, data: bytes) -> bytes:
+        """Send octets; return what came back for them."""
+        before = len(self.output)
+        self.dialogue.receive(data)
+        self._collect()
+        while not self.hold and self.give():
+            pass
+        return self.output[before:]
+
+    def give(self) -> bool:
+        """Give what is wanted; False when nothing is."""
+        dialogue = self.dialogue
+        match dialogue.want:
+            case None:
+                return False
+            case Pause():
+                dialogue.go_on()
+            case Assure():
+                self.assured += 1
+                dialogue.assured(self.is_current)
+            case Publish(items, content, keys):
+                dialogue.published(self.outcome or self.parts.front.store(items, content, keys))
+        self._collect()
+        return True
+
+    def codes(self, data: bytes) -> list[str]:
+        """Send octets; return code and enhanced code of each line that came back."""
+        return [line[:9].decode() for line in self.send(data).splitlines()]
+
+    def _collect(self) -> None:
+        self.output += self.dialogue.take_output()
+
+
+def begun(parts: Parts | None = None, **settings: Any) -> Talk:
+    """Return a talk in which LHLO has been said."""
+    talk = Talk(parts or make_parts(**settings))
+    talk.send(LHLO)
+    return talk
+
+
+def stuff(content: bytes) -> bytes:
+    """Write a message as it goes over the wire, with the final dot. `content` is empty or ends with CR LF."""
+    stuffed = content.replace(b"\r\n.", b"\r\n..")
+    return (b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n"
+
+
+__all__ = ["GREETING", "LHLO", "LINES_OF_LHLO", "Front", "Lists", "Parts", "Talk", "begun", "make_parts", "replies", "stuff"]
