@@ -23,7 +23,7 @@ from lists.model import Ban, HeldPost, ListSettings, MailingList, Member, Role
 from lists.options import change_settings
 from lists.patterns import check_pattern
 from lists.store import applied, bans, held, lists, members, migrate, versions
-from lists.store.engine import BUSY_TIMEOUT_S, make_engine, reading, store_file, writing
+from lists.store.engine import BUSY_TIMEOUT_S, make_engine, make_file, reading, store_file, writing
 
 BATCH = 1000  # addresses of one write: about 20 ms in which nobody else writes
 PAUSE_S = 0.05  # longest pause between two batches of an import, for the writers that wait
@@ -42,6 +42,8 @@ class Store:
 
     def open(self) -> None:
         """Make or migrate the schema where that is needed; raises StoreAway, StoreTooNew."""
+        if self._file is not None:
+            make_file(self._file)
         migrate.ensure_schema(self.engine, self._file)
 
     def close(self) -> None:

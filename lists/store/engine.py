@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
 from config.failpoints import fail
 from lists.errors import StoreAway
@@ -36,7 +36,6 @@ def make_engine(url_text: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine
     url = make_url(url_text)
     if url.get_backend_name() != "sqlite":
         return create_engine(url, pool_size=CONNECTIONS, max_overflow=0, pool_pre_ping=True)
-    _make_file(url)
     engine = create_engine(
         url,
         pool_size=CONNECTIONS,
@@ -53,14 +52,15 @@ def make_engine(url_text: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine
 def store_file(url_text: str) -> Path | None:
     """Return SQLite's file, None for a server."""
     url = make_url(url_text)
-    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
-
-
-def _make_file(url: URL) -> None:
-    """Make the file and its folder readable for us alone: it has everybody's addresses. SQLite gives its journal the same mode."""
+    if url.get_backend_name() != "sqlite":
+        return None
     if not url.database or url.database == ":memory:":
         raise StoreAway("[lists] store names no file", "write sqlite:///path")
-    path = Path(url.database)
+    return Path(url.database)
+
+
+def make_file(path: Path) -> None:
+    """Make SQLite's file and its folder, readable for us alone: it has everybody's addresses. SQLite gives its journal the same mode."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileExistsError):

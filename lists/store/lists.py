@@ -24,7 +24,12 @@ def create_list(connection: Connection, address: str, settings: ListSettings, no
     number = note_change(connection)
     result = connection.execute(
         insert(mailing_list).values(
-            list_id=list_id, address=address, created_at=now_ms, version=number, deliveries=0
+            list_id=list_id,
+            address=address,
+            created_at=now_ms,
+            version=number,
+            rewritten=number,
+            deliveries=0,
         )
     )
     row = result.inserted_primary_key

@@ -4,10 +4,8 @@ Long listings go in pages by key, each a read of its own; imports go in batches,
 the mail (one open read stops every commit, one long write every other writer).
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 
-from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -24,11 +22,11 @@ from sqlalchemy import (
 
 from lists.mailbox import address_key
 from lists.model import Member, Role
+from lists.store.rolls import ROLES_OF_RCPT
 from lists.store.schema import address, membership, person
 from lists.store.versions import note_change, note_delivery_change
 
 PAGE = 10_000  # members read at once: about 10 ms
-ROLES_OF_RCPT = frozenset({"member", "nonmember"})  # the snapshot holds these
 
 _COLUMNS = (
     address.c.address,
@@ -37,14 +35,6 @@ _COLUMNS = (
     membership.c.delivery,
     membership.c.moderation_action,
 )
-
-
-class Rolls(Struct, frozen=True):
-    """Who may post to a list, as RCPT looks at it: keys of addresses."""
-
-    members: set[str]
-    member_actions: dict[str, str]
-    nonmember_actions: dict[str, str]
 
 
 def add_members(connection: Connection, row: int, addresses: Sequence[str], role: Role, now_ms: int) -> int:
@@ -100,7 +90,7 @@ def remove_members(connection: Connection, row: int, addresses: Sequence[str], r
         chosen = and_(chosen, membership.c.role == role)
     gone = connection.execute(delete(membership).where(chosen).returning(membership.c.role)).scalars().all()
     if ROLES_OF_RCPT.intersection(gone):
-        note_change(connection, [row])
+        note_change(connection, [row], rewritten=True)
     return len(gone)
 
 
@@ -121,7 +111,7 @@ def set_member(
         return
     connection.execute(update(membership).where(_is(row, member.key, member.role)).values(values))
     if "moderation_action" in values:
-        note_change(connection, [row])
+        note_change(connection, [row], rewritten=True)
     if "delivery" in values:
         note_delivery_change(connection, row)
 
@@ -159,7 +149,7 @@ def link_addresses(connection: Connection, one: str, other: str, now_ms: int) ->
         .where(address.c.person_id == whole)
         .distinct()
     ).scalars()
-    note_change(connection, list(rows))
+    note_change(connection, list(rows), rewritten=True)
 
 
 def list_members(
@@ -219,48 +209,3 @@ def recipients_page(connection: Connection, row: int, after: str) -> list[tuple[
         .limit(PAGE)
     )
     return [(key, written) for key, written in connection.execute(query).all()]
-
-
-def rolls_page(
-    connection: Connection, row: int, after: tuple[str, str], rolls: Rolls
-) -> tuple[str, str] | None:
-    """Add the next PAGE rows to `rolls`; returns where the next page begins, None after the last."""
-    place = tuple_(membership.c.address_key, membership.c.role)
-    query = (
-        select(membership.c.address_key, membership.c.role, membership.c.moderation_action)
-        .where(membership.c.list_row == row, place > tuple_(*after), membership.c.role.in_(ROLES_OF_RCPT))
-        .order_by(membership.c.address_key, membership.c.role)
-        .limit(PAGE)
-    )
-    rows = connection.execute(query).all()
-    for key, role, action in rows:
-        _enter(rolls, key, role, action)
-    return (rows[-1][0], rows[-1][1]) if len(rows) == PAGE else None
-
-
-def other_addresses(connection: Connection, row: int, rolls: Rolls) -> None:
-    """Add every other address of the persons on this list: they may post from any of them."""
-    second = address.alias()
-    query = (
-        select(second.c.address_key, membership.c.role, membership.c.moderation_action)
-        .join(address, address.c.address_key == membership.c.address_key)
-        .join(second, second.c.person_id == address.c.person_id)
-        .where(
-            address.c.person_id.is_not(None),
-            membership.c.list_row == row,
-            membership.c.role.in_(ROLES_OF_RCPT),
-            second.c.address_key != membership.c.address_key,
-        )
-    )
-    for key, role, action in connection.execute(query).all():
-        _enter(rolls, key, role, action)
-
-
-def _enter(rolls: Rolls, key: str, role: str, action: str) -> None:
-    key = sys.intern(key)  # a person in a hundred lists is one string
-    if role == "member":
-        rolls.members.add(key)
-        if action:
-            rolls.member_actions.setdefault(key, action)
-    elif action:
-        rolls.nonmember_actions.setdefault(key, action)

@@ -68,6 +68,7 @@ mailing_list = Table(
     Column("address", Text, nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),  # the site's, when this list last changed
+    Column("rewritten", BigInteger, nullable=False),
     Column("deliveries", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -92,6 +93,7 @@ membership = Table(
     Column("moderation_action", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("list_row", "address_key", "role"),
+    Index(None, "list_row", "id"),
     sqlite_autoincrement=True,
 )
 

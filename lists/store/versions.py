@@ -1,7 +1,8 @@
 """The version numbers: how everybody who keeps a copy of list data learns that it has changed.
 
 `version` rises with what RCPT looks at (lists, settings, addresses, members, bans), `deliveries` with what only the way out looks at.
-A list carries the site's number at its last change, so a list made anew is never mistaken for the one before it.
+A list carries the site's number at its last change, so a list made anew is never mistaken for the one before it; `rewritten` is the
+last one at which its members were more than added to.
 """
 
 from collections.abc import Collection
@@ -20,15 +21,17 @@ def read_version(connection: Connection) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def note_change(connection: Connection, list_rows: Collection[int] = ()) -> int:
-    """Raise the site's version and give it to these lists; returns it. No list: something of the whole site."""
+def note_change(connection: Connection, list_rows: Collection[int] = (), *, rewritten: bool = False) -> int:
+    """Raise the site's version and give it to these lists; returns it. No list: something of the whole site.
+
+    `rewritten`: somebody has left these lists or is judged otherwise, so that reading on where one stopped is not enough.
+    """
     number = connection.execute(
         update(version).values(version=version.c.version + 1).returning(version.c.version)
     ).scalar_one()
     if list_rows:
-        connection.execute(
-            update(mailing_list).where(mailing_list.c.id.in_(list_rows)).values(version=number)
-        )
+        values = {"version": number, "rewritten": number} if rewritten else {"version": number}
+        connection.execute(update(mailing_list).where(mailing_list.c.id.in_(list_rows)).values(values))
     return int(number)
 
 

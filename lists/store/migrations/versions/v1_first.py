@@ -65,6 +65,7 @@ def _make_lists() -> None:
         sa.Column("address", sa.Text, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("rewritten", sa.BigInteger, nullable=False),
         sa.Column("deliveries", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_list"),
         sa.UniqueConstraint("list_id", name="uq_list_list_id"),
@@ -97,6 +98,7 @@ def _make_lists() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_membership_address_key", "membership", ["address_key"])
+    op.create_index("ix_membership_list_row_id", "membership", ["list_row", "id"])
     op.create_table(
         "ban",
         sa.Column("id", RowId, nullable=False),

@@ -1,0 +1,99 @@
+"""One reading of everything that RCPT looks at, as a frozen value, and how the next one is made from it.
+
+The version number is read first, so a snapshot is at least as new as it says; what moves while it is read has a higher number and
+comes next time. Only lists that moved are read again, and of their members only those who are new, when nobody left.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import Connection
+
+from config.names import ListId
+from config.settings import Settings
+from lists.address import Names, Suffixes
+from lists.model import ListSettings, MailingList
+from lists.patterns import NO_PATTERNS, Patterns
+from lists.policy import ListPolicy, View
+from lists.store import Store
+from lists.store.bans import read_bans
+from lists.store.engine import reading
+from lists.store.lists import read_settings
+from lists.store.rolls import MANY, Mark, Rolls, read_marks, read_rolls
+
+SITE = ListId("")  # whose bans are everybody's
+
+
+class Snapshot(Struct, frozen=True):
+    """Everything at one version; newer in places, never older."""
+
+    version: tuple[int, int]
+    marks: Mapping[ListId, Mark]
+    rolls: Mapping[ListId, Rolls]
+    view: View
+
+
+def empty_snapshot(suffixes: Suffixes) -> Snapshot:
+    """Return the one that knows nothing and is older than every other."""
+    return Snapshot((0, 0), {}, {}, View(Names({}, frozenset()), suffixes, {}))
+
+
+def next_snapshot(store: Store, settings: Settings, old: Snapshot, version: tuple[int, int]) -> Snapshot:
+    """Read what moved since `old`; `version` was read before. Raises StoreAway."""
+    with reading(store.engine) as connection:
+        marks = read_marks(connection)
+        moved = {list_id: mark for list_id, mark in marks.items() if _has_moved(mark, old.marks.get(list_id))}
+        rows = [mark.row for mark in moved.values()]
+        options = read_settings(connection, rows if len(rows) <= MANY else None)
+        bans = _read_bans(connection)
+    fresh = {list_id: _rolls_to_go_on(mark, list_id, old) for list_id, mark in moved.items()}
+    read_rolls(store.engine, {moved[list_id].row: rolls for list_id, rolls in fresh.items()})
+    kept = {list_id: found for list_id, found in old.rolls.items() if list_id in marks}
+    policies = _kept_policies(old, marks, bans.get(SITE, NO_PATTERNS))
+    for list_id, mark in moved.items():
+        mailing = MailingList.at(mark.address, options.get(mark.row, ListSettings()), list_id)
+        policies[list_id] = _make_policy(mailing, fresh[list_id], bans)
+    names = Names.of({mark.address: list_id for list_id, mark in marks.items()}, settings.site.domains)
+    return Snapshot(version, marks, {**kept, **fresh}, View(names, old.view.suffixes, policies))
+
+
+def _has_moved(now: Mark, before: Mark | None) -> bool:
+    return before is None or (now.row, now.version) != (before.row, before.version)
+
+
+def _rolls_to_go_on(mark: Mark, list_id: ListId, old: Snapshot) -> Rolls:
+    """Return a copy to read on with when people only joined; else empty rolls."""
+    before = old.marks.get(list_id)
+    if before is None or (before.row, before.rewritten) != (mark.row, mark.rewritten):
+        return Rolls()
+    return old.rolls[list_id].copy()
+
+
+def _kept_policies(
+    old: Snapshot, marks: Mapping[ListId, Mark], site_bans: Patterns
+) -> dict[ListId, ListPolicy]:
+    """Return the policies of the lists that are still there, with the site's bans as they are now."""
+    policies = {list_id: found for list_id, found in old.view.policies.items() if list_id in marks}
+    if all(found.site_bans == site_bans for found in policies.values()):
+        return policies
+    return {list_id: replace(found, site_bans=site_bans) for list_id, found in policies.items()}
+
+
+def _make_policy(mailing: MailingList, rolls: Rolls, bans: Mapping[ListId, Patterns]) -> ListPolicy:
+    return ListPolicy(
+        mailing_list=mailing,
+        members=rolls.members,
+        member_actions=rolls.member_actions,
+        nonmember_actions=rolls.nonmember_actions,
+        allowed=Patterns.of(mailing.settings.accept_these_nonmembers),
+        bans=bans.get(mailing.list_id, NO_PATTERNS),
+        site_bans=bans.get(SITE, NO_PATTERNS),
+    )
+
+
+def _read_bans(connection: Connection) -> dict[ListId, Patterns]:
+    found: dict[ListId, list[str]] = {}
+    for ban in read_bans(connection):
+        found.setdefault(ban.list_id, []).append(ban.pattern)
+    return {list_id: Patterns.of(entries) for list_id, entries in found.items()}
