@@ -93,7 +93,7 @@ class Bodies:
                 rows.append((body, uses[body], len(data), _checksum(data)))
                 octets.append((body, data))
         if self._written:
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
             fail("bus.spill.after")
         tables.insert(self._connection, "INSERT INTO body (id, refs, size, digest)", rows)
         tables.insert(self._connection, "INSERT INTO octets (body, data)", octets)
@@ -101,7 +101,7 @@ class Bodies:
     def _spill(self, body: int, data: bytes) -> None:
         if not self._folder.is_dir():
             self._folder.mkdir(mode=0o700)
-            _sync_folder(self._folder.parent)
+            sync_folder(self._folder.parent)
         path = self._path(body)
         temporary = path.with_suffix(".tmp")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -180,7 +180,8 @@ def _digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=16).digest()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

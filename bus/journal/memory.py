@@ -22,7 +22,20 @@ from bus.journal.api import (
     State,
     Work,
 )
-from bus.journal.ledger import SEEN_MS, TRIM, Changes, Entry, Known, Ledger, Wanted, is_within, wanted
+from bus.journal.batch import (
+    SEEN_MS,
+    TRIM,
+    Changes,
+    Entry,
+    Known,
+    Wanted,
+    is_id,
+    is_within,
+    read_item,
+    show_shunted,
+    wanted,
+)
+from bus.journal.ledger import Ledger
 from bus.messages import Item, Note, decode_item
 from config.names import ItemId, ListId, Queue
 
@@ -193,15 +206,7 @@ class MemoryJournal:
         """Return shunted items in order of row."""
         entries = [entry for _, entry in sorted(self._owned().known.entries.items())]
         return [
-            Shunted(
-                row=entry.row.row,
-                item=decode_item(entry.env),
-                reason=entry.reason,
-                detail=entry.detail,
-                at_ms=entry.shunted_ms,
-                attempts=entry.row.attempts,
-                crashes=entry.row.crashes,
-            )
+            show_shunted(entry)
             for entry in entries
             if entry.row.state is State.SHUNTED
             and entry.row.row > after_row
@@ -212,9 +217,9 @@ class MemoryJournal:
     def find(self, text: str) -> list[tuple[Row, Item, tuple[Note, ...], str]]:
         """Return what is stored of an item id, root id or Message-ID: row, item, notes, last reason."""
         return [
-            (copy.copy(entry.row), decode_item(entry.env), self._notes(entry), entry.reason)
+            (copy.copy(entry.row), read_item(entry), self._notes(entry), entry.reason)
             for _, entry in sorted(self._owned().known.entries.items())
-            if text in (entry.row.id, entry.root, entry.message_id)
+            if (text in (entry.row.id, entry.root) if is_id(text) else text == entry.message_id)
         ]
 
     def existing(self, ids: Sequence[ItemId]) -> frozenset[ItemId]:

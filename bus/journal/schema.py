@@ -5,6 +5,7 @@ A version is a list of statements that leads from the one before. They run in on
 """
 
 import sqlite3
+from pathlib import Path
 
 from bus.journal.api import Unusable
 
@@ -61,7 +62,7 @@ _VERSION_1 = (
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
 
 
-def migrate(connection: sqlite3.Connection, path: str) -> None:
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the tables up to date, inside the transaction that is open; raises Unusable."""
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()

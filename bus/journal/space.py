@@ -4,7 +4,6 @@ SQLite cannot even delete on a full disk, so without ballast a full journal coul
 `[bus] min_free` and `ballast`, less on a small disk. When to give up and take again is the broker's decision.
 """
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -64,9 +63,8 @@ def is_out_of_space(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def has_no_space(folder: Path) -> bool:
-    """Find out by trying: SQLite reports a quota that is used up as any other I/O error."""
-    probe = folder / ".probe.tmp"
+def has_no_space(probe: Path) -> bool:
+    """Find out by writing a file: SQLite reports a quota that is used up like any other I/O error."""
     try:
         fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -81,7 +79,7 @@ def has_no_space(folder: Path) -> bool:
 
 
 class Ballast:
-    """A file that holds space. `size` and `keep_free` are the settings; a small disk makes them less."""
+    """A file that holds space: `size` octets, or a twentieth of a small disk. `keep_free` is `[bus] min_free`."""
 
     def __init__(self, path: Path, size: int, keep_free: int) -> None:
         self._path = path
@@ -93,23 +91,22 @@ class Ballast:
         self._path.unlink(missing_ok=True)
 
     def restore(self) -> None:
-        """Take the space, unless that would leave too little for new mail; a no-op while it is taken."""
+        """Take the space, unless that would leave too little for new mail; does nothing while it is taken."""
         free, total = free_octets(self._path.parent)
         size = min(self._size, total // 20)
-        with contextlib.suppress(FileNotFoundError):
-            held = self._path.stat()
-            if held.st_size == size and held.st_blocks * 512 >= size:
+        if self._path.exists():
+            if self._path.stat().st_size == size:
                 return
-            self._path.unlink()
+            self.give_up()  # the setting has changed
             free, _ = free_octets(self._path.parent)
-        if size == 0 or free - size < min_free(self._keep_free, total):
-            return
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if size > 0 and free - size >= min_free(self._keep_free, total):
+            self._take(size)
+
+    def _take(self, size: int) -> None:
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(fd, 0, size)
-        except OSError as error:
-            self._path.unlink()
-            if not is_out_of_space(error):
-                raise
+        except OSError:  # somebody was faster, or this file system cannot: we live without
+            self.give_up()
         finally:
             os.close(fd)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from bus.journal.api import Counters, Row, State
-from bus.journal.ledger import SEEN_MS, TRIM, Changes, Entry, Known, Seen, Wanted, is_within
+from bus.journal.batch import SEEN_MS, TRIM, Changes, Entry, Known, Seen, Wanted, is_within
 from bus.messages import Note
 from config.names import ItemId
 
@@ -24,6 +24,7 @@ ROW = (
     "item.row, item.id, queue, list_id, place, state, due_ms, accepted_ms, entered_ms, size, attempts, "
     "first_retry_ms, crashes, suspect, begun_by"
 )
+ENTRY = f"{ROW}, body, recipients, root, message_id, env, reason, detail, shunted_ms"
 _COUNTERS = tuple(Counters.__struct_fields__)
 
 _encode_note = msgspec.msgpack.Encoder().encode
@@ -102,6 +103,12 @@ def to_row(columns: Sequence[Any]) -> Row:
         suspect=bool(columns[13]),
         begun_by=columns[14],
     )
+
+
+def to_entry(columns: Sequence[Any]) -> Entry:
+    """Read the columns that ENTRY names."""
+    body, recipients, root, message_id, env, reason, detail, shunted_ms = columns[15:]
+    return Entry(to_row(columns), body, recipients, to_id(root), message_id, env, reason, detail, shunted_ms)
 
 
 def load(connection: sqlite3.Connection, want: Wanted) -> Known:
