@@ -168,12 +168,16 @@ class Ask(Struct, frozen=True, kw_only=True, tag="ask.v1"):
 
     what: str
     args: dict[str, Any] = {}
+    number: int = 0  # comes back with the answer: answers may overtake each other
 
 
 # status {}: AnswerStatus; pause|resume {queue}; shunts {queue?, list_id?}; shunt {id} (its content is the next frame);
 # unshunt|drop {ids? | queue? | list_id?}; find {id} (item id, root id or Message-ID: what is still queued, and its notes);
-# holds {ids}: those of them that are in the journal in any state; publish is an ordinary Publish.
-QUESTIONS = frozenset({"status", "pause", "resume", "shunts", "shunt", "unshunt", "drop", "find", "holds"})
+# holds {ids}: those of them that are in the journal in any state; heard {}: everything sent before this was read. Publish is an
+# ordinary Publish.
+QUESTIONS = frozenset(
+    {"status", "pause", "resume", "shunts", "shunt", "unshunt", "drop", "find", "holds", "heard"}
+)
 
 
 # What the bus says ----------------------------------------------------------------------------------------------------
@@ -245,6 +249,7 @@ class Answer(Struct, frozen=True, kw_only=True, tag="answer.v1"):
 
     data: Any = None
     error: str = ""
+    number: int = 0  # of the Ask
 
 
 class Problem(Struct, frozen=True, tag="problem.v1"):

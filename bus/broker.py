@@ -1,0 +1,193 @@
+"""The bus: two ZeroMQ sockets, the state of the queues, and the journal behind them. A synchronous loop in the main thread.
+
+In each turn: what runners and master say (so that acks get through while mail pours in), what front-ends say, what the journal
+reports, confirmations, leases; then everything that gathered goes to the journal's thread (committer.py) as one batch.
+ZeroMQ is trusted for nothing but moving octets: docs/bus.md says how every loss is made good. Files and sockets are this user's alone.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import zmq
+
+from bus.books import imbalance
+from bus.committer import Committer
+from bus.hub import Hub, make_clock
+from bus.journal import open_journal
+from bus.journal.api import Busy, Counters, Trim, Unusable
+from bus.lending import Lending
+from bus.requests import PUB, WORK, Requests
+from bus.sockets import bind, receive
+from bus.writer import EX_SOFTWARE, Log
+from config.child import BEAT_S, Child, argument_parser, start_child
+from config.logs import log_uncaught, set_up
+from config.names import EX_CONFIG, Queue
+
+WORK_PER_TURN = 256  # messages of runners read in one turn, and
+PUB_PER_TURN = 64  # of front-ends after them
+TURN_S = 0.25  # a turn comes at least so often: what is due is at most this late
+TRIM_S = 2.0  # at most 500 of each kind at a time: more than 20 million a day
+BOOKS_S = 60.0
+STUCK_S = 5.0  # a journal that takes longer than this for one batch takes no new mail
+
+
+class Broker:
+    """The main loop and its timers."""
+
+    def __init__(self, child: Child, hub: Hub, sockets: dict[bytes, zmq.Socket[bytes]]) -> None:
+        self._child = child
+        self._hub = hub
+        self._sockets = sockets
+        self._requests = Requests(hub, child.instance)
+        self._lending = Lending(hub)
+        self._is_stopping = False
+        self._next: dict[str, float] = {"second": 0.0, "beat": 0.0, "trim": TRIM_S, "books": BOOKS_S}
+
+    def stop(self, *_: object) -> None:
+        """End after this turn; a signal handler."""
+        self._is_stopping = True
+        self._hub.committer.wake()
+
+    def run(self) -> None:
+        """Turn until told to stop or master is gone."""
+        poller = zmq.Poller()
+        for socket in self._sockets.values():
+            poller.register(socket, zmq.POLLIN)
+        poller.register(self._hub.committer.wake_fd, zmq.POLLIN)
+        if self._child.life_fd >= 0:
+            poller.register(self._child.life_fd, zmq.POLLIN)
+        has_more = False
+        while not self._is_stopping:
+            events = dict(poller.poll(0 if has_more else self._pause_ms()))
+            if self._child.life_fd in events:
+                self._is_stopping = True
+            has_more = self._turn()
+        self._end()
+
+    def _turn(self) -> bool:
+        """Do all there is to do now; returns whether a socket has more."""
+        hub = self._hub
+        has_more = self._drain(WORK, WORK_PER_TURN) | self._drain(PUB, PUB_PER_TURN)
+        hub.committer.collect()
+        self._tick()
+        hub.post.flush()
+        self._lending.hand_out()
+        hub.committer.hand_over()
+        return has_more
+
+    def _drain(self, name: bytes, limit: int) -> bool:
+        socket = self._sockets[name]
+        for _ in range(limit):
+            frames = receive(socket)
+            if frames is None:
+                return False
+            self._requests.take(frames, name)
+        return True
+
+    def _end(self) -> None:
+        """Take nothing more; make durable and confirm what was taken."""
+        self._hub.log.info("process.stopping")
+        self._hub.committer.stop()
+        self._hub.post.flush()
+        for socket in self._sockets.values():
+            socket.close(linger=500)  # milliseconds: the last confirmations may still leave
+
+    # Timers ------------------------------------------------------------------------------------------------------------
+
+    def _pause_ms(self) -> int:
+        due_ms = self._hub.dispatch.next_ms()
+        pause_ms = int(TURN_S * 1000)
+        if due_ms is None:
+            return pause_ms
+        return max(0, min(pause_ms, due_ms - self._hub.clock.time_ms()))
+
+    def _tick(self) -> None:
+        hub = self._hub
+        hub.dispatch.tick(hub.clock.time_ms())
+        hub.flow.look_at_queues(hub.dispatch.queues.values())
+        if hub.flow.decide(is_journal_stuck=hub.committer.busy_s > STUCK_S):
+            hub.tell_flow()
+        now = time.monotonic()
+        if now >= self._next["second"]:
+            self._next["second"] = now + 1.0
+            self._requests.attendance.check_silence(now)
+            hub.committer.ask(lambda journal: journal.free_octets(), self._note_room)
+        if now >= self._next["beat"]:
+            self._next["beat"] = now + BEAT_S
+            self._child.beat()
+        if now >= self._next["trim"]:
+            self._next["trim"] = now + TRIM_S
+            hub.committer.submit(Trim(), _nothing)
+        if now >= self._next["books"]:
+            self._next["books"] = now + BOOKS_S
+            hub.committer.ask(lambda journal: journal.counters(), self._check_books)
+
+    def _note_room(self, room: tuple[int, int]) -> None:
+        hub = self._hub
+        was_stopped = hub.flow.flow.reason == "disk"
+        hub.flow.look_at_disk(*room, is_failing=hub.committer.is_out_of_room)
+        if hub.flow.decide(is_journal_stuck=hub.committer.busy_s > STUCK_S):
+            hub.tell_flow()
+            if was_stopped and hub.flow.flow.reason != "disk":
+                hub.log.warning("journal.resumed", free=room[0])
+                hub.committer.ask(lambda journal: journal.restore_ballast(), _nothing)
+
+    def _check_books(self, counters: dict[Queue, Counters]) -> None:
+        for queue in self._hub.queues():
+            items = sum(self._hub.dispatch.gauges(queue).values())
+            missing = imbalance(counters.get(queue, Counters()), items)
+            if missing:
+                self._hub.log.error("books.wrong", queue=queue, missing=missing, items=items)
+
+
+def _nothing(_: object) -> None:
+    """Nobody waits for the result."""
+
+
+def serve(child: Child, log: Log) -> int:
+    """Own the journal, then the sockets, then do the work until told to end; returns the exit status."""
+    settings = child.settings
+    journal = open_journal(settings.bus.journal, settings.bus)
+    epoch = journal.open()  # first of all: a second bus must not even touch the sockets of the first
+    committer = Committer(journal, make_clock(settings), log)
+    recovered = committer.recover()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    run = Path(settings.site.run)
+    sockets = {WORK: bind(context, run / "work.sock"), PUB: bind(context, run / "pub.sock")}
+    hub = Hub(settings, epoch, committer, sockets, log)
+    hub.dispatch.paused.update(recovered.paused)
+    count = hub.dispatch.recover(recovered.rows, hub.clock.time_ms())
+    log.info("bus.recovered", epoch=epoch, items=count, shunted=len(recovered.rows) - count)
+    broker = Broker(child, hub, sockets)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, broker.stop)
+    child.ready()
+    log.info("process.ready", pid=os.getpid())
+    broker.run()
+    context.term()
+    log.info("process.stopped")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the bus; 1: another bus owns this journal; 78: the journal cannot be used as configured."""
+    child = start_child(argument_parser("The bus of a Postroom site: queues and their journal."), argv)
+    log = set_up(child.settings, child.name)
+    log.info("process.started", pid=os.getpid(), journal=child.settings.bus.journal)
+    try:
+        return serve(child, log)
+    except (Busy, Unusable) as error:
+        log.error("process.failed", error=str(error))
+        print(f"postroom bus: {error}", file=sys.stderr)
+        return 1 if isinstance(error, Busy) else EX_CONFIG
+    except Exception as error:
+        log_uncaught(log, error)
+        return EX_SOFTWARE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

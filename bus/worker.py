@@ -1,0 +1,323 @@
+"""The runner's side of the bus: leases come in, settlements go out, and both survive a restart of the bus.
+
+What is in hand is claimed in every hello. A claim that the bus adopts has a new token, under which a settlement not yet
+answered is sent again; one that it does not adopt is somebody else's, so that its settlement has no effect and says False.
+A settlement that is not answered is sent again, more and more seldom; the bus obeys it once.
+"""
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from bus import messages
+from bus.connection import Connection
+from bus.messages import (
+    SLICE,
+    Ack,
+    Bye,
+    FromBus,
+    FromClient,
+    Hello,
+    Item,
+    Job,
+    LeaseToken,
+    Note,
+    Placed,
+    Progress,
+    Retry,
+    Return,
+    SetAside,
+    Settled,
+    Welcome,
+)
+from config.failpoints import fail
+from config.names import Instance, ItemId, Queue
+from config.settings import Settings
+
+AGAIN_S = 5.0  # before a settlement is sent again for the first time
+AGAIN_MOST_S = 40.0
+
+Build = Callable[[LeaseToken], FromClient]  # a settlement under the token that counts now
+
+
+class _Settlement(Struct):
+    """One settlement or note that is not answered."""
+
+    build: Build
+    bodies: Sequence[bytes]
+    done: asyncio.Future[bool]
+    is_last: bool  # ends the lease
+    sent: float = float("-inf")
+    pause_s: float = AGAIN_S
+
+
+class Lease:
+    """One item in hand. Every method that ends it, or notes something, returns whether that is durable: False means that it is not ours."""
+
+    def __init__(self, worker: "Worker", job: Job, item: Item, content: bytes) -> None:
+        self.item = item
+        self.content = content
+        self.attempt = job.attempt
+        self.crashes = job.crashes
+        self.notes = job.notes
+        self.lost = False  # somebody else has it: stop at the next safe place
+        self.token = job.lease
+        self.settlements: deque[_Settlement] = deque()
+        self._worker = worker
+
+    @property
+    def recipient_count(self) -> int:
+        """How many recipients this item is for."""
+        part = self.item.part
+        return part[1] - part[0] if part else int(bool(self.item.recipient))
+
+    async def ack(
+        self,
+        outputs: Sequence[Placed] = (),
+        bodies: Sequence[bytes] = (),
+        *,
+        held: bool = False,
+        note: Note | None = None,
+        reason: str = "",
+    ) -> bool:
+        """Say that it is done, and what follows from it, in one transaction."""
+        fail("runner.ack.before")
+        result = await self._worker.settle(
+            self,
+            lambda token: Ack(lease=token, outputs=tuple(outputs), held=held, note=note, reason=reason),
+            bodies,
+        )
+        fail("runner.ack.after")
+        return result
+
+    async def retry(
+        self, reason: str, delay_s: float | None = None, *, counts: bool = True, declared: bool = False
+    ) -> bool:
+        """Ask for it again later, at most an hour from now; an output with `due_at` waits longer."""
+        return await self._worker.settle(
+            self,
+            lambda token: Retry(
+                lease=token, reason=reason, delay_s=delay_s, counts=counts, declared=declared
+            ),
+        )
+
+    async def shunt(self, reason: str, detail: str = "") -> bool:
+        """Set it aside for a person."""
+        return await self._worker.settle(
+            self, lambda token: SetAside(lease=token, reason=reason, detail=detail)
+        )
+
+    async def progress(self, note: Note) -> bool:
+        """Write a note down; the lease goes on."""
+        return await self._worker.settle(self, lambda token: Progress(token, note), is_last=False)
+
+    def give_back(self) -> None:
+        """Let another have it at once: not begun, or stopped at a safe place."""
+        self._worker.give_back(self)
+
+
+class Worker:
+    """One runner process on the bus; used as `async with Worker(...) as worker`, on one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        instance: Instance,
+        queue: Queue,
+        slots: int,
+        max_runtime_s: float,
+    ) -> None:
+        self._me = Hello(
+            role="runner",
+            name=name,
+            instance=instance,
+            pid=os.getpid(),
+            queue=queue,
+            slots=slots,
+            max_runtime_s=max_runtime_s,
+        )
+        path = Path(settings.site.run) / "work.sock"
+        self._connection = Connection(path, self._hello, self._take, self._tick)
+        self._in_hand: dict[LeaseToken, Lease] = {}
+        self._arrived: deque[Lease] = deque()
+        self._news = asyncio.Event()
+        self._is_stopping = False
+
+    async def __aenter__(self) -> Self:
+        self._connection.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._connection.close()
+        for lease in self._in_hand.values():
+            self._lose(lease)
+        self._in_hand.clear()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the bus that is there knows us."""
+        return self._connection.is_welcome
+
+    def stop(self) -> None:
+        """Take no more: the iteration ends, what nobody has begun goes back, what is in hand can still be settled."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        self._connection.send(Bye())
+        while self._arrived:
+            self.give_back(self._arrived[0])
+        self._news.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Lease:
+        while not self._is_stopping:
+            if self._arrived:
+                return self._arrived.popleft()
+            self._news.clear()
+            await self._news.wait()
+        raise StopAsyncIteration
+
+    # For Lease ---------------------------------------------------------------------------------------------------------
+
+    async def settle(
+        self, lease: Lease, build: Build, bodies: Sequence[bytes] = (), *, is_last: bool = True
+    ) -> bool:
+        """Send a settlement until it is answered; False when the lease is somebody else's."""
+        if lease.lost or self._in_hand.get(lease.token) is not lease:
+            return False
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        settlement = _Settlement(build=build, bodies=bodies, done=done, is_last=is_last)
+        lease.settlements.append(settlement)
+        if len(lease.settlements) == 1:
+            self._send(lease, time.monotonic())
+        result = await done
+        fail("runner.settled.before")
+        return result
+
+    def give_back(self, lease: Lease) -> None:
+        """Return a lease; without a connection it is simply not claimed any more."""
+        if self._in_hand.pop(lease.token, None) is None:
+            return
+        if lease in self._arrived:
+            self._arrived.remove(lease)
+        if self._connection.is_welcome:
+            self._connection.send(Return(lease.token))
+        self._lose(lease)
+
+    # What the bus says -------------------------------------------------------------------------------------------------
+
+    def _hello(self) -> Hello:
+        claims: tuple[ItemId, ...] = tuple(lease.item.id for lease in self._in_hand.values())
+        return msgspec.structs.replace(self._me, claims=claims)
+
+    def _take(self, message: FromBus, bodies: Sequence[bytes]) -> None:
+        match message:
+            case Job():
+                self._receive(message, bodies)
+            case Settled():
+                for token, result in message.results:
+                    self._settled(token, result)
+            case Welcome():
+                self._sort(message)
+            case _:
+                pass
+
+    def _receive(self, job: Job, bodies: Sequence[bytes]) -> None:
+        if self._is_stopping:
+            self._connection.send(Return(job.lease))
+            return
+        try:
+            item = _with_recipients(job.item, bodies)
+        except (msgspec.MsgspecError, IndexError) as error:
+            detail = f"the recipients cannot be read: {error}"
+            self._connection.send(SetAside(lease=job.lease, reason="corrupt-body", detail=detail))
+            return
+        lease = Lease(self, job, item, bodies[0])
+        self._in_hand[job.lease] = lease
+        self._arrived.append(lease)
+        self._news.set()
+
+    def _settled(self, token: LeaseToken, result: str) -> None:
+        lease = self._in_hand.get(token)
+        if lease is None or not lease.settlements:
+            return
+        settlement = lease.settlements.popleft()
+        if result != "done":
+            structlog.get_logger().warning(
+                "bus.problem", code=result, text="a settlement had no effect", item_id=lease.item.id
+            )
+        if settlement.is_last or result == "stale":
+            del self._in_hand[token]
+        if not settlement.done.done():
+            settlement.done.set_result(result == "done")
+        if result == "stale":
+            self._lose(lease)
+        elif lease.settlements:
+            self._send(lease, time.monotonic())
+
+    def _sort(self, welcome: Welcome) -> None:
+        """Keep what the bus lets us have, give up the rest, send again what was not answered."""
+        leases, self._in_hand = list(self._in_hand.values()), {}
+        now = time.monotonic()
+        for lease in leases:
+            token = welcome.adopted.get(lease.item.id)
+            if token is None:
+                if lease in self._arrived:
+                    self._arrived.remove(lease)
+                self._lose(lease)
+            else:
+                lease.token = token
+                self._in_hand[token] = lease
+                self._send(lease, now)
+        if self._is_stopping:
+            self._connection.send(Bye())
+
+    def _lose(self, lease: Lease) -> None:
+        lease.lost = True
+        while lease.settlements:
+            settlement = lease.settlements.popleft()
+            if not settlement.done.done():
+                settlement.done.set_result(False)
+
+    def _send(self, lease: Lease, now: float) -> None:
+        """Send the first settlement of a lease that has no answer; one at a time, since their answers look alike."""
+        if lease.settlements and self._connection.is_welcome:
+            settlement = lease.settlements[0]
+            self._connection.send(settlement.build(lease.token), settlement.bodies)
+            settlement.sent = now
+
+    def _tick(self, now: float) -> None:
+        for lease in self._in_hand.values():
+            if lease.settlements:
+                settlement = lease.settlements[0]
+                if now - settlement.sent >= settlement.pause_s:
+                    settlement.pause_s = min(AGAIN_MOST_S, settlement.pause_s * 2)
+                    self._send(lease, now)
+
+
+def _with_recipients(item: Item, bodies: Sequence[bytes]) -> Item:
+    """Fill a slice's recipients from their frame; a range keeps none, since its runner only cuts it."""
+    if item.part is None:
+        return item
+    first, last = item.part
+    if last - first > SLICE:
+        return item
+    addresses = messages.decode_recipients(bodies[1]).addresses[first:last]
+    if len(addresses) != last - first:
+        raise msgspec.ValidationError("fewer recipients than the part counts")
+    return msgspec.structs.replace(item, recipients=addresses)

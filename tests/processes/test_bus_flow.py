@@ -1,0 +1,47 @@
+"""A message's way through a real bus: publish, confirm, lease, ack with outputs."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bus.client import Front, Worker
+from config.clock import Clock
+from config.names import Instance, Queue
+from tests.support.bus_process import make_item, make_output, running_bus
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_message_goes_through_two_queues(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with (
+            Front(bus.settings, "lmtp-1", Instance("lmtp-1:1"), Clock()) as front,
+            Worker(
+                bus.settings, "incoming-1", Instance("incoming-1:1"), Queue("incoming"), 1, 60
+            ) as incoming,
+            Worker(
+                bus.settings, "outgoing-1", Instance("outgoing-1:1"), Queue("outgoing"), 1, 60
+            ) as outgoing,
+        ):
+            item = make_item()
+            assert await front.publish([item], b"a post") == (item.id,)
+            lease = await anext(incoming)
+            assert (lease.item.id, lease.content, lease.attempt) == (item.id, b"a post", 1)
+            assert await lease.ack([make_output(item, "outgoing", content=0)], [b"with a footer"])
+            lease = await anext(outgoing)
+            assert (lease.item.root_id, lease.content) == (item.id, b"with a footer")
+            assert await lease.ack()
+
+    with running_bus(tmp_path) as bus:
+        asyncio.run(asyncio.wait_for(go(), 10))
+        incoming, outgoing = bus.queue("incoming"), bus.queue("outgoing")
+        assert (incoming["accepted"], incoming["done"], outgoing["produced"], outgoing["done"]) == (
+            1,
+            1,
+            1,
+            1,
+        )
+        assert incoming["balanced"]
+        assert outgoing["balanced"]
+        assert bus.stop() == 0
