@@ -52,6 +52,8 @@ def check_pattern(entry: str) -> str:
 
 
 def _checked(entry: str) -> str:
+    if "*" in entry:  # legal in an address, but whoever writes it means a pattern
+        raise BadPattern(f"{entry!r}: a regular expression begins with ^, as in ^.*@example\\.net$")
     try:
         return check_address(entry)
     except BadAddress as error:
