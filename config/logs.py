@@ -68,6 +68,8 @@ EVENTS: dict[str, str] = {
     "owner.forwarded": "went to the owners",
     "outgoing.sent": "one SMTP transaction: the reply of each recipient",
     "outgoing.delivered": "written into maildirs",
+    "outgoing.unanswered": "no reply to the final dot: these recipients may have it, and get it again",
+    "outgoing.repeated": "begun before and never noted: these recipients may get a second copy",
     "outgoing.away": "the MTA cannot be reached",
     # master
     "child.started": "a process was spawned",

@@ -43,19 +43,19 @@ class Header(Struct, frozen=True):
         return [field.value for field in self.fields if field.name == name]
 
 
-def read_header(content: bytes) -> Header:
-    """Find the header fields; never looks at the body, never raises."""
-    mbox = _MBOX_LINE.match(content, 0, MAX_HEADER)
+def read_header(content: bytes, limit: int = MAX_HEADER) -> Header:
+    """Find the header fields in the first `limit` octets; never looks at the body, never raises."""
+    mbox = _MBOX_LINE.match(content, 0, limit)
     position = mbox.end() if mbox else 0
     fields = []
-    while (found := _FIELD.match(content, position, MAX_HEADER)) is not None:
+    while (found := _FIELD.match(content, position, limit)) is not None:
         fields.append(Field(found[1].lower().decode("ascii"), found[0]))
         position = found.end()
     return Header(
         fields=tuple(fields),
         rest=position,
         line_end=_line_end(content, position),
-        too_long=position >= MAX_HEADER,
+        too_long=position >= limit,
     )
 
 
@@ -126,7 +126,7 @@ def prefix_subject(prefix: str) -> Callable[[bytes], bytes]:
     start = (wanted + " ").encode("ascii") if plain else _encoded_word(wanted + " ")
 
     def change(value: bytes) -> bytes:
-        if wanted.casefold() in _shown(value).casefold() or start.strip() in value:
+        if wanted.casefold() in shown_value(value).casefold() or start.strip() in value:
             return value
         return start + (value or b"(no subject)")
 
@@ -148,8 +148,8 @@ def _base64(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False)
 
 
-def _shown(value: bytes) -> str:
-    """Return roughly what a reader sees of a subject; good enough to look for a prefix, whatever the charset."""
+def shown_value(value: bytes) -> str:
+    """Return roughly what a reader sees of a subject, from its first octets; unknown charsets are read as UTF-8."""
 
     def decoded(word: re.Match[bytes]) -> bytes:
         try:

@@ -1,19 +1,21 @@
 """What a handler says of its item: Ack with outputs, Retry or Shunt."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
+from bus.messages import Note
 from config.names import ListId, Queue
 
 
 class Output(Struct, frozen=True):
     """One item that follows from the handled one.
 
-    `content` None is the same body; `recipients` become a body of their own and are cut into slices; `reverse_path` None is the
-    list's -bounces address; `args` is a small map for the next runner, added to what the item inherits; `list_id` None is the item's.
+    `content` None is the same body; `recipients` become a body of their own and are cut into slices; without either kind of recipient it is
+    the item's (but outgoing wants one said); `reverse_path` None is the list's -bounces address; `args` is a small map for the next
+    runner, added to what the item inherits; `list_id` None is the item's.
     """
 
     queue: str | Queue
@@ -24,14 +26,16 @@ class Output(Struct, frozen=True):
     args: Mapping[str, Any] | None = None
     due_at: datetime | None = None
     list_id: ListId | None = None
+    part: tuple[int, int] | None = None  # of the item's own recipients: outgoing cuts a range so
 
 
 class Ack(Struct, frozen=True, tag="ack.v1"):
-    """Done. `held`: the post now lies in the list store for a moderator."""
+    """Done. `held`: the post now lies in the list store for a moderator; `note`: outgoing's last, rides along."""
 
-    outputs: tuple[Output, ...] | list[Output] = ()
+    outputs: Sequence[Output] = ()
     reason: str = ""
     held: bool = False
+    note: Note | None = None
 
 
 class Retry(Struct, frozen=True, tag="retry.v1"):

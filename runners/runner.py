@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from bus.messages import Item
+from bus.messages import Item, Note
+from config.names import Queue
 from runners.outcome import Outcome
 
 if TYPE_CHECKING:
     from runners.site import Site
 
 
+class Lent(Protocol):
+    """What `work` may use of a lease; settling it belongs to the loop."""
+
+    item: Item
+    content: bytes
+    attempt: int
+    notes: tuple[Note, ...]
+    lost: bool
+
+    async def progress(self, note: Note) -> bool:
+        """Write a note down durably; False: the item is not ours any more."""
+
+
 class Runner:
     """One queue's work. A subclass writes `handle`; leases, beats, deadlines, retries, shutdown and logs belong to loop.py."""
 
     slots: ClassVar[int] = 1  # items handled at a time by one process; `[runners.QUEUE] slots` wins
+    stops_anywhere: ClassVar[bool] = (
+        True  # may be cancelled at any await when its item is somebody else's now
+    )
 
     def __init__(self, site: Site) -> None:
         self.site = site
+
+    def max_runtime_s(self, queue: Queue) -> float:
+        """Return after how many seconds a handler is taken for stuck; the process ends then, and its item is blamed."""
+        return self.site.settings.runner(queue).max_runtime_s
 
     async def open(self) -> None:
         """Get what is needed before the first item: connections, files."""
@@ -28,3 +49,7 @@ class Runner:
     async def handle(self, item: Item, content: bytes) -> Outcome:
         """Do the work of one item. May run twice for the same one, so an effect on the store goes through `site.store.apply_once`."""
         raise NotImplementedError
+
+    async def work(self, lease: Lent) -> Outcome:
+        """Do the work of one lease; for runners that look at attempts or write notes, as outgoing does."""
+        return await self.handle(lease.item, lease.content)

@@ -1,0 +1,128 @@
+"""Posts: the rules, then out to the members, to a moderator, or nowhere. Also acts on held posts, when `held` says so.
+
+What a post is judged by is lists/policy.py's, what becomes of its header rewriting.py's, delivery outgoing's. Every effect on the store is one
+`apply_once`. Trusts the front-end for the envelope and nothing in the content.
+"""
+
+from typing import assert_never
+
+from bus.messages import Item
+from config.names import OUTGOING
+from lists.changes import HoldPost, ReleaseHeld, Roster
+from lists.errors import NoSuchHeld, StoreAway
+from lists.policy import Accept, Discard, Hold, Reject, Verdict
+from runners.headers import Header, read_header
+from runners.outcome import Ack, Outcome, Output, Shunt
+from runners.placing import read_args
+from runners.posts import ReadPost, read_post
+from runners.rewriting import rewrite_post
+from runners.runner import Runner
+from runners.site import Current, Decision
+
+DECIDED = "somebody has decided about it already"
+
+
+class Incoming(Runner):
+    """The queue incoming: one post to one list, or an order about a held one."""
+
+    slots = 8  # lists side by side; most of the time goes into waiting for the bus and for the store's thread
+
+    async def open(self) -> None:
+        """Read the lists, so that the first post need not wait for it."""
+        try:
+            await self.site.lists.refresh()
+        except StoreAway as error:
+            self.site.log.warning("snapshot.failed", error=str(error))
+
+    async def handle(self, item: Item, content: bytes) -> Outcome:
+        """Judge one post and do what the verdict says."""
+        if "held" in item.args:
+            return await self._act(item)
+        current = await self.site.lists.current(item.list_id)
+        if current is None:
+            return Shunt("unknown-list", f"there is no list {item.list_id} any more")
+        read = read_post(item, content)
+        match _with_limits(current.judge(read.post), read.header):
+            case Accept(rule=rule):
+                self._log(item, "post.accepted", rule, recipients=len(current.recipients))
+                return fan_out(current, content, read.header)
+            case Hold(rule=rule):
+                return await self._hold(item, content, read, rule)
+            case Reject(rule=rule, code=code, enhanced=enhanced, text=text):
+                self._log(item, "post.rejected", rule, reply=f"{code} {enhanced} {text}")
+                return Ack(reason=f"rejected: {rule}")
+            case Discard(rule=rule):
+                self._log(item, "post.discarded", rule)
+                return Ack(reason=f"discarded: {rule}")
+            case other:
+                assert_never(other)
+
+    async def _hold(self, item: Item, content: bytes, read: ReadPost, rule: str) -> Outcome:
+        """Keep a post for a moderator, octet for octet."""
+        held = HoldPost(
+            list_id=item.list_id,
+            reverse_path=item.reverse_path,
+            reason=rule,
+            content=content,
+            message_id=item.message_id,
+            subject=read.subject,
+        )
+        decision = Decision(Ack(held=True, reason=f"held: {rule}"), (held,))
+        outcome = await self.site.store.apply_once(item.id, lambda _: decision)
+        self._log(item, "post.held", rule)
+        return outcome
+
+    async def _act(self, item: Item) -> Outcome:
+        """Do what a moderator decided about a held post; another order about the same one does nothing."""
+        args = read_args(item)
+        number, act = args["held"], args.get("act", "")
+        if act not in ("accept", "reject", "discard"):
+            return Shunt("bad-order", f"held {number}: no such act {act!r}")
+        wanted = await self._release(number) if act == "accept" else Ack(reason=f"{act}ed by a moderator")
+
+        def decide(roster: Roster) -> Decision:
+            if roster.held(number) is None:
+                return Decision(Ack(reason=DECIDED))
+            return Decision(wanted, (ReleaseHeld(number),))
+
+        outcome = await self.site.store.apply_once(item.id, decide)
+        self._log(item, "post.released", act, held=number)
+        return outcome
+
+    async def _release(self, number: int) -> Outcome:
+        """Return what sends a held post to the members of its list as they are now."""
+        try:
+            held, content = await self.site.store.held_post(number)
+        except NoSuchHeld:
+            return Ack(reason=DECIDED)
+        current = await self.site.lists.current(held.list_id)
+        if current is None:
+            return Shunt("unknown-list", f"held {number}: there is no list {held.list_id} any more")
+        return fan_out(current, content, read_header(content, limit=len(content) + 1))
+
+    def _log(self, item: Item, event: str, rule: str, **more: object) -> None:
+        self.site.log.info(
+            event, rule=rule, reverse_path=item.reverse_path, message_id=item.message_id, **more
+        )
+
+
+def fan_out(current: Current, content: bytes, header: Header) -> Ack:
+    """Return what sends an accepted post to everybody who gets the posts of its list."""
+    if not current.recipients:
+        return Ack(reason="no members")
+    return Ack(
+        outputs=[
+            Output(
+                OUTGOING,
+                content=rewrite_post(content, header, current.mailing_list, current.suffixes),
+                recipients=current.recipients,
+                reverse_path=current.bounces,
+                list_id=current.mailing_list.list_id,
+            )
+        ]
+    )
+
+
+def _with_limits(verdict: Verdict, header: Header) -> Verdict:
+    """Let a person see what would go out although its header is too long to be read to its end."""
+    return Hold("header-too-long") if isinstance(verdict, Accept) and header.too_long else verdict

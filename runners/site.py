@@ -1,0 +1,199 @@
+"""The site that a handler works for: settings, clock, log, the lists as they are now, and effects on the list store.
+
+The store is synchronous and may wait for a lock, so every call runs in a thread. What it needs is imported when it is first asked
+for: outgoing never asks, and stays at 30 MB. Raises StoreAway when the store is away, which the loop makes a Retry without blame.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from config.clock import Clock
+from config.names import Instance, ItemId, ListId
+from config.settings import Settings
+from runners.outcome import Ack, Outcome
+
+if TYPE_CHECKING:
+    from lists import changes
+    from lists.address import Suffixes
+    from lists.changes import Change, Roster
+    from lists.directory import Directory
+    from lists.model import HeldPost, MailingList, Role
+    from lists.policy import Post, Verdict
+    from lists.store import Store
+
+T = TypeVar("T")
+
+LOCK_TIMEOUT_S = 30.0  # how long a runner waits for a writer; a front-end waits 2 s
+
+_encode_ack = msgspec.msgpack.Encoder().encode
+_decode_ack = msgspec.msgpack.Decoder(Ack).decode
+
+
+class Decision(Struct, frozen=True):
+    """What a handler decided inside the store's transaction: changes, and the outcome that belongs to them.
+
+    The changes and the outcome of an Ack are stored together; Retry and Shunt store nothing, and the item is decided anew.
+    """
+
+    outcome: Outcome
+    changes: tuple["Change", ...] = ()
+
+
+class Current(Struct, frozen=True):
+    """One list as the store has it now."""
+
+    mailing_list: "MailingList"
+    recipients: tuple[str, ...]  # who gets its posts
+    bounces: str  # LIST-bounces@
+    directory: "Directory"
+
+    @property
+    def suffixes(self) -> "Suffixes":
+        """Return the site's address table, for list_address."""
+        return self.directory.suffixes
+
+    def judge(self, post: "Post") -> "Verdict":
+        """Say what becomes of a post to this list."""
+        from lists.policy import Discard
+
+        return self.directory.judge_post(self.mailing_list.list_id, post) or Discard("list-removed")
+
+
+class Lists:
+    """The lists, from a snapshot in memory that is compared with the store at each question."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._directory: Directory | None = None
+        self._thread = ThreadPoolExecutor(1, "lists")  # the directory belongs to one thread
+
+    async def current(self, list_id: ListId) -> Current | None:
+        """Return a list as it is now, None when there is no such list (any more)."""
+
+        def look() -> Current | None:
+            directory = self._refreshed()
+            mailing_list = directory.mailing_list(list_id)
+            if mailing_list is None:
+                return None
+            bounces = list_address(mailing_list, "bounce", suffixes=directory.suffixes)
+            return Current(mailing_list, directory.recipients(list_id), bounces, directory)
+
+        from lists.address import list_address
+
+        return await self._run(look)
+
+    async def refresh(self) -> "Directory":
+        """Return the directory, brought up to date; its judge methods answer from memory."""
+        return await self._run(self._refreshed)
+
+    async def bounces_address(self, list_id: ListId) -> str:
+        """Return LIST-bounces@, where mail that a list sends comes back; "" (the null reverse-path) for no list."""
+        from lists.address import list_address
+
+        directory = self._directory
+        found = directory.mailing_list(list_id) if directory is not None else None
+        if found is None and list_id:
+            directory = await self.refresh()
+            found = directory.mailing_list(list_id)
+        if found is None or directory is None:
+            return ""
+        return list_address(found, "bounce", suffixes=directory.suffixes)
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._directory is not None:
+            self._thread.submit(self._directory.close).result()
+        self._thread.shutdown(wait=False)
+
+    def _refreshed(self) -> "Directory":
+        """Load or refresh; in the thread."""
+        if self._directory is not None:
+            self._directory.refresh()
+            return self._directory
+        from lists.directory import Directory
+
+        directory = Directory(self._settings, LOCK_TIMEOUT_S)
+        try:
+            directory.load()
+        except BaseException:
+            directory.close()
+            raise
+        self._directory = directory
+        return directory
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+class SiteStore:
+    """The list store as a handler may use it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store: Store | None = None
+
+    async def apply_once(self, item_id: ItemId, decide: "Callable[[Roster], Decision]") -> Outcome:
+        """Do this item's effect on the store exactly once, in one transaction, and return its outcome.
+
+        `decide` is pure and works on what the transaction reads. The same item again changes nothing and gets the stored Ack. One call per item.
+        """
+        outcomes: list[Outcome] = []
+
+        def encoded(roster: "Roster") -> "changes.Decision":
+            from lists import changes
+
+            decision = decide(roster)
+            outcomes[:] = [decision.outcome]
+            if not isinstance(decision.outcome, Ack):
+                return changes.Decision(keep=False)
+            return changes.Decision(decision.changes, _encode_ack(decision.outcome))
+
+        stored = await asyncio.to_thread(lambda: self._opened().apply_once(item_id, encoded))
+        return outcomes[0] if outcomes else _decode_ack(stored)
+
+    async def held_post(self, number: int) -> "tuple[HeldPost, bytes]":
+        """Return a held post and its octets; raises NoSuchHeld."""
+        return await asyncio.to_thread(lambda: self._opened().held_post(number))
+
+    async def addresses_of(self, list_id: ListId, roles: "Sequence[Role]") -> tuple[str, ...]:
+        """Return the addresses in these roles of a list, sorted; raises NoSuchList."""
+        return await asyncio.to_thread(lambda: self._opened().addresses_of(list_id, roles))
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._store is not None:
+            self._store.close()
+
+    def _opened(self) -> "Store":
+        """Open the store at its first use; in a thread, perhaps in two at once, which is harmless."""
+        if self._store is None:
+            from lists.store import Store
+
+            store = Store(self._settings, LOCK_TIMEOUT_S)
+            store.open()
+            self._store = store
+        return self._store
+
+
+class Site:
+    """What a handler sees of the world."""
+
+    def __init__(self, settings: Settings, instance: Instance) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.clock = Clock(Path(settings.site.clock_file) if settings.site.clock_file else None)
+        self.log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+        self.lists = Lists(settings)
+        self.store = SiteStore(settings)
+
+    def close(self) -> None:
+        """Let go of everything; in no hurry of a handler."""
+        self.lists.close()
+        self.store.close()
