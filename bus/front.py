@@ -72,6 +72,7 @@ class Front:
         self._connection = Connection(path, self._hello, self._take, self._tick, FRONT_BEAT_S)
         self._pending: dict[ItemId, _Pending] = {}
         self._replied: list[ItemId] = []
+        self._replied_keys: set[bytes] = set()  # content keys of these, as far as they have one
 
     async def __aenter__(self) -> Self:
         self._connection.open()
@@ -106,6 +107,8 @@ class Front:
         if known is not None and not known.done.cancelled():
             return known.done
         message = Publish(items=tuple(items), content_keys=tuple(content_keys))
+        if not self._replied_keys.isdisjoint(content_keys):
+            self._send_replied()  # wanted again: the bus must not take it for a re-sending
         now = time.monotonic()
         pending = _Pending(
             frames=(messages.encode(message), content),
@@ -117,9 +120,13 @@ class Front:
         self._send(pending, now)
         return pending.done
 
-    def note_replied(self, ids: Iterable[ItemId]) -> None:
-        """Note that the client has read our 250 for these: the same mail again is wanted again. Lazy, in batches."""
+    def note_replied(self, ids: Iterable[ItemId], content_keys: Iterable[bytes] = ()) -> None:
+        """Note that the client has read our 250 for these: the same mail again is wanted again.
+
+        Lazy, in batches, but before a later publish of this process with one of the same keys.
+        """
         self._replied.extend(ids)
+        self._replied_keys.update(content_keys)
         if len(self._replied) >= REPLIED_BATCH:
             self._send_replied()
 
@@ -164,6 +171,7 @@ class Front:
             return
         if self._connection.is_welcome and self._connection.send(Replied(tuple(self._replied))):
             self._replied.clear()
+            self._replied_keys.clear()
         del self._replied[:-REPLIED_KEPT]
 
     def _tick(self, now: float) -> None:

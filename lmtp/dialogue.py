@@ -28,7 +28,7 @@ from lmtp.input import Input
 from lmtp.replies import Reply
 from lmtp.report import Answered
 from lmtp.service import Service
-from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Pause, Publish, State, Want
+from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Pause, Publish, State, Unread, Want
 from lmtp.transaction import Transaction
 
 MAX_TURN: Final = 500  # commands answered before other sessions get the processor (about 3 ms)
@@ -44,7 +44,7 @@ class Dialogue:
         self.want: Want | None = None
         self.is_held = False  # the client does not read its replies: answer nothing more for now
         self.is_closing = False  # nothing more is read or answered
-        self.answered: list[ItemId] = []  # told 250, nothing says yet that the client has read it
+        self.answered = Unread([], [])
         self._parse_odd = parse_odd
         self._state = State.NEW
         self._input = Input()
@@ -83,6 +83,11 @@ class Dialogue:
             self._input.add(data)
             self._pump()
 
+    def take_read(self) -> Unread:
+        """Return what was answered 250, when the client shows that it has read that."""
+        read, self.answered = self.answered, Unread([], [])
+        return read
+
     def take_output(self) -> bytes:
         """Return the replies of this turn, to be written at once."""
         output = b"".join(self._output)
@@ -120,7 +125,6 @@ class Dialogue:
 
     def abandon(self) -> None:
         """The client is gone: what is being published stays, nothing more of it is read."""
-        self.answered.clear()
         self._close()
 
     # Reading ------------------------------------------------------------------------------------------------------------
@@ -301,7 +305,9 @@ class Dialogue:
         assert len(final) == len(transaction.entries)
         self._reset(State.READY)
         self._output.extend(reply.wire for reply in final)
-        self.answered.extend(ids)
+        if ids and transaction.plan is not None:
+            self.answered.ids.extend(ids)
+            self.answered.content_keys.extend(transaction.plan.content_keys)
         answered = Answered(
             reverse_path=transaction.mail_from or "",
             entries=tuple(transaction.entries),

@@ -54,18 +54,25 @@ class Listener:
         self._make_connection = make_connection
         self._trust = trust
         self._log = log
-        self._adopting: set[asyncio.Task[None]] = set()
+        self._adopting: set[asyncio.Task[None]] = set()  # held, since the loop holds tasks weakly
+        self._is_on = False
 
     def start(self) -> None:
         """Take connections from now on."""
+        self._is_on = True
         for each in self._sockets:
             each.setblocking(False)
-            asyncio.get_running_loop().add_reader(each.fileno(), self._accept, each)
+            self._watch(each)
 
     def stop(self) -> None:
         """Take none any more; who waits in the queue is not turned away."""
+        self._is_on = False
         for each in self._sockets:
             asyncio.get_running_loop().remove_reader(each.fileno())
+
+    def _watch(self, listening: socket.socket) -> None:
+        if self._is_on:
+            asyncio.get_running_loop().add_reader(listening.fileno(), self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> None:
         try:
@@ -84,10 +91,15 @@ class Listener:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = asyncio.get_running_loop().create_task(self._adopt(accepted))
         self._adopting.add(task)
-        task.add_done_callback(self._adopting.discard)
+        task.add_done_callback(self._adopted)
 
     async def _adopt(self, accepted: socket.socket) -> None:
         await asyncio.get_running_loop().connect_accepted_socket(self._make_connection, accepted)
+
+    def _adopted(self, task: asyncio.Task[None]) -> None:
+        self._adopting.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("lmtp.failed", error=f"{type(error).__name__}: {error}", exc_info=error)
 
     def _turn_away(self, accepted: socket.socket, peer: str) -> None:
         self._log.info("lmtp.refused", reply=replies.NOT_TRUSTED.wire[:-2].decode(), peer=peer)
@@ -102,4 +114,4 @@ class Listener:
         self._log.error("lmtp.failed", error=f"{type(error).__name__}: {error}")
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening.fileno())
-        loop.call_later(REST_S, loop.add_reader, listening.fileno(), self._accept, listening)
+        loop.call_later(REST_S, self._watch, listening)

@@ -186,9 +186,13 @@ async def _sweep(server: Server) -> None:
 
 
 def _settle_memory() -> None:
-    """Take what was made at start out of the garbage collector's sight: a full collection over it costs 30 ms, again and again."""
+    """Keep the garbage collector from going over what was made at start, and from running every few messages.
+
+    Sessions make no cycles. Measured with 4 KiB messages: 0.13 ms of CPU each with Python's thresholds, 0.12 with these.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
 
 
 if __name__ == "__main__":

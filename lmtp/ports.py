@@ -55,5 +55,5 @@ class Front(Protocol):
     ) -> asyncio.Future[tuple[ItemId, ...]]:
         """Make these durable; the result has the id under which each is stored. Raises Away, PublishRefused."""
 
-    def note_replied(self, ids: Sequence[ItemId]) -> None:
-        """The client has read our 250 for these."""
+    def note_replied(self, ids: Sequence[ItemId], content_keys: Sequence[bytes] = ()) -> None:
+        """Note that the client has read our 250 for these: the same mail again is wanted again."""

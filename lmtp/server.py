@@ -16,7 +16,7 @@ Timeouts are the listener's, which looks at all connections a few times a minute
 import asyncio
 import itertools
 import os
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import Session
@@ -56,12 +56,12 @@ class Connection(LMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = self._wire = transport
+        self._wire = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self.transport = transport
         self.session = Session(self.loop)
         peer = transport.get_extra_info("peername")
         self.session.peer = peer[0] if isinstance(peer, tuple) else "unix"
-        self.dialogue = Dialogue(self.server.service, self.session, self.name, self._getaddr)
+        self.dialogue = Dialogue(self.server.service, self.session, self.name, self.server.parse_odd)
         self.heard_s = self.loop.time()
         self.server.joined(self)
         self._turn()
@@ -69,7 +69,7 @@ class Connection(LMTP):
     def data_received(self, data: bytes) -> None:
         """Answer what can be answered."""
         self.heard_s = self.loop.time()
-        if self.dialogue.answered:  # it goes on behind our final replies: it has read them
+        if self.dialogue.answered.ids:  # it goes on behind our final replies: it has read them
             self._note_replied()
         self.dialogue.receive(data)
         self._turn()
@@ -79,16 +79,16 @@ class Connection(LMTP):
         self._has_eof = True
         if self.dialogue.want is not None or self.dialogue.is_held:
             return True  # keeps our side open for the replies
-        if self.dialogue.answered and self._wire.get_write_buffer_size() == 0:
+        if self.dialogue.answered.ids and self._wire.get_write_buffer_size() == 0:
             self._note_replied()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the client. What the bus stores for it stays stored, and the same mail again is known as the same."""
         dialogue = self.dialogue
-        if dialogue.is_publishing or dialogue.is_gathering or (error is not None and dialogue.answered):
+        if dialogue.is_publishing or dialogue.is_gathering or (error is not None and dialogue.answered.ids):
             reason = type(error).__name__ if error else "closed"
-            self.server.service.report.dropped(self.name, tuple(dialogue.answered), reason)
+            self.server.service.report.dropped(self.name, tuple(dialogue.answered.ids), reason)
         dialogue.abandon()
         self.transport = None
         self.server.left(self)
@@ -182,6 +182,7 @@ class Connection(LMTP):
 
     def _conclude(self, outcome: tuple[ItemId, ...] | Reply) -> None:
         self.heard_s = self.loop.time()
+        self._begun = None  # it holds the content
         self.dialogue.published(outcome)
         self._turn()
 
@@ -195,8 +196,8 @@ class Connection(LMTP):
         self._turn()
 
     def _note_replied(self) -> None:
-        self.server.service.front.note_replied(tuple(self.dialogue.answered))
-        self.dialogue.answered.clear()
+        read = self.dialogue.take_read()
+        self.server.service.front.note_replied(read.ids, read.content_keys)
 
     def _regulate(self) -> None:
         """Read no further while much waits for its turn: the client's sending then stops by itself."""
@@ -238,15 +239,11 @@ class Server:
         self._prefix = os.urandom(4).hex()
         self._numbers = itertools.count(1)
         self._loop = asyncio.get_running_loop()
-        self.template: dict[str, Any] = vars(
-            LMTP(
-                object(),
-                data_size_limit=service.max_size,
-                enable_SMTPUTF8=True,
-                hostname="-",
-                loop=self._loop,
-            )
-        )
+        pattern = LMTP(object(), enable_SMTPUTF8=True, hostname="-", loop=self._loop)
+        self.template: dict[str, Any] = vars(pattern)
+        self.parse_odd = (
+            pattern._getaddr
+        )  # one for all: a bound method of each connection would be a cycle for the collector
 
     def make_connection(self) -> Connection:
         """Make the protocol of a new connection; its name is the `session` of the log."""

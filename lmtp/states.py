@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from bus.messages import Item
+from config.names import ItemId
 from lmtp import replies
 from lmtp.commands import Data, Mail, Rcpt
 from lmtp.replies import Reply
@@ -60,3 +61,10 @@ class Assurance(Struct, frozen=True):
 
     upto: int  # place in the stream of octets
     is_current: bool
+
+
+class Unread(Struct):
+    """What was told 250 on this connection while nothing says yet that the client has read it."""
+
+    ids: list[ItemId]
+    content_keys: list[bytes]

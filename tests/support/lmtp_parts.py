@@ -80,8 +80,10 @@ class Front:
         future.set_result(self.store(items, content, content_keys))
         return future
 
-    def note_replied(self, ids: Sequence[ItemId]) -> None:
+    def note_replied(self, ids: Sequence[ItemId], content_keys: Sequence[bytes] = ()) -> None:
         self.replied += ids
+        for key in content_keys:
+            self.keys.pop(key, None)
 
 
 def make_settings(**lmtp: Any) -> Settings:
@@ -185,4 +187,16 @@ def stuff(content: bytes) -> bytes:
     return (b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n"
 
 
-__all__ = ["GREETING", "LHLO", "LINES_OF_LHLO", "Front", "Lists", "Parts", "Talk", "begun", "make_parts", "replies", "stuff"]
+__all__ = [
+    "GREETING",
+    "LHLO",
+    "LINES_OF_LHLO",
+    "Front",
+    "Lists",
+    "Parts",
+    "Talk",
+    "begun",
+    "make_parts",
+    "replies",
+    "stuff",
+]
