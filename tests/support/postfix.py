@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import debian
+from tests.support.site import free_port
 
 OWNER = "mail"
 GROUP = "daemon"
@@ -103,8 +104,11 @@ class Postfix:
     Postfix uses by default. `folder` keeps log and configuration; the spool lies elsewhere, since OWNER must be able to walk into it.
     """
 
-    def __init__(self, folder: Path, *, lists: Mapping[str, str], relay: str, probe: bool = False) -> None:
-        self.port = _free_port()
+    def __init__(
+        self, folder: Path, *, lists: Mapping[str, str], relay: str, port: int = 0, probe: bool = False
+    ) -> None:
+        self.port = port or free_port()
+        folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "mail.log"
         self._root = root()
         self._folder = folder
@@ -224,10 +228,3 @@ def _libraries(root: Path) -> str:
         return ""
     folders = [root / "usr/lib/postfix", *root.glob("usr/lib/*-linux-gnu*"), *root.glob("lib/*-linux-gnu*")]
     return ":".join(str(folder) for folder in folders if folder.is_dir())
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
