@@ -9,13 +9,13 @@ import fcntl
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from config.settings import Settings
 
 ORPHANS_S = 30.0  # what the children of a killed master may take to end; their own grace is 20 s
+KILL_S = 5.0  # for the kernel to end those that were killed
 GOING_S = 1.0  # what is left of an orderly end once the pid is gone, or of a command that only looks
 POLL_S = 0.02  # flock(2) has no time-out
 
@@ -34,22 +34,49 @@ class Lock:
     def __init__(self, settings: Settings) -> None:
         self.path = Path(settings.site.var) / "master.lock"
         self.fd = -1
-        self.unclean = False  # the last holder did not end in order
 
-    def take(self) -> None:
-        """Take it, or raise Held; waits for the children of a master that was killed, and for one that is just going."""
+    def take(self, tell: Callable[[str], None]) -> None:
+        """Take it, or raise Held.
+
+        Waits for the children of a master that was killed, and kills those that do not end: as long as one lives,
+        another would write beside it. `tell` gets a line for a person when this takes time.
+        """
         self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        began = time.monotonic()
+        try:
+            self._wait(tell)
+        except BaseException:
+            os.close(self.fd)
+            self.fd = -1
+            raise
+        text = f"{os.getpid()}\n".encode()
+        os.pwrite(self.fd, text, 0)
+        os.ftruncate(self.fd, len(text))
+
+    def _wait(self, tell: Callable[[str], None]) -> None:
+        began, told = time.monotonic(), False
         while not self._try(fcntl.LOCK_EX):
-            pid = self._read_pid()
-            if (pid and _is_alive(pid)) or time.monotonic() > began + (ORPHANS_S if pid else GOING_S):
-                os.close(self.fd)
-                self.fd = -1
+            pid, waited = self._read_pid(), time.monotonic() - began
+            if (pid and _is_alive(pid)) or waited > (ORPHANS_S + KILL_S if pid else GOING_S):
                 raise Held(pid)
+            if pid and not told and waited > GOING_S:
+                tell(f"waiting for the children of a master that was killed (pid {pid})")
+                told = True
+            if pid and waited > ORPHANS_S:
+                for orphan in self._orphans():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(orphan, signal.SIGKILL)
             time.sleep(POLL_S)
-        self.unclean = self._read_pid() != 0
-        os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
-        os.ftruncate(self.fd, len(f"{os.getpid()}\n"))
+
+    def _orphans(self) -> Iterator[int]:
+        """Find the processes that inherited this lock; a command that only looks at it is none."""
+        mine = os.fstat(self.fd)
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (process / "cmdline").read_bytes()
+                if not (command.startswith(b"postroom ") or b"--lock-fd" in command):
+                    continue
+                if any(os.path.samestat(mine, file.stat()) for file in (process / "fd").iterdir()):
+                    yield int(process.name)
 
     def wait_until_free(self, timeout_s: float) -> bool:
         """Wait until nobody holds it, without taking it; False when the time is over."""
@@ -76,9 +103,10 @@ class Lock:
             return int(self.path.read_text("ascii") or 0)
         return 0
 
-    def release(self) -> None:
-        """Say that this was an orderly end; the kernel frees the lock when the last descriptor is closed."""
-        os.ftruncate(self.fd, 0)
+    def release(self, *, orderly: bool) -> None:
+        """Let go; the kernel frees the lock when the last child has, too. `orderly`: all of them have ended."""
+        if orderly:
+            os.ftruncate(self.fd, 0)
         os.close(self.fd)
         self.fd = -1
 
@@ -93,24 +121,14 @@ class Lock:
         text = os.pread(self.fd, 32, 0).strip()
         return int(text) if text.isdigit() else 0
 
-    def __enter__(self) -> Self:
-        self.take()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
 
 def _is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that ended and was not reaped by its parent does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    except PermissionError:
-        return True
-    return True
+    return stat.rpartition(b") ")[2][:1] not in (b"Z", b"X")  # proc(5): the name before it may hold anything
 
 
 def terminate(pid: int) -> None:

@@ -6,6 +6,7 @@
 import argparse
 import asyncio
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,6 +28,7 @@ from master.sockets import BadListen, CannotListen, Listening, listen_all, liste
 from master.state import Unusable
 
 EX_SOFTWARE = 70  # sysexits.h: an internal error
+MAX_FILES = 65536  # descriptors of one process
 CHANGE_S = 600.0  # a restart or scale answers when it is done, at most this late
 STOP_EXTRA_S = 15.0  # above the graces of all stages: kills, reaping, a slow disk
 
@@ -83,15 +85,29 @@ def _parser() -> argparse.ArgumentParser:
 def start(settings: Settings, _: argparse.Namespace) -> int:
     """Run the site until it is told to stop."""
     os.umask(0o077)  # mail and keys are this user's; what others may use gets its mode on purpose
+    _raise_limits()
     state.make_folders(settings)
+    lock = Lock(settings)
     try:
-        with Lock(settings) as lock:
-            return _run(settings, lock.fd)
+        lock.take(_say)
+        code = EX_SOFTWARE
+        try:
+            code = _run(settings, lock.fd)
+        finally:
+            lock.release(orderly=code != EX_SOFTWARE)
     except Held as error:
         holder = f"pid {error.pid}" if error.pid else "another process"
         return _fail(f"{settings.site.var}: a master runs on this state already ({holder})", 1)
     except OSError as error:
         return _fail(f"{error.filename or settings.site.var}: {error.strerror or error}", 1)
+    return code
+
+
+def _raise_limits() -> None:
+    """Let every process have as many descriptors as it may: a front-end needs one a connection, and 1024 is the usual start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _run(settings: Settings, lock_fd: int) -> int:
@@ -99,11 +115,13 @@ def _run(settings: Settings, lock_fd: int) -> int:
     from master.supervisor import Supervisor
 
     state.make_key(settings)
-    settings_file = state.write_settings(settings)
     with ExitStack() as cleanup:
-        listening = _listen(settings, cleanup)
-        commands = listen_unix(control.socket_path(settings), 0o600)
+        commands = listen_unix(
+            control.socket_path(settings), 0o600
+        )  # first: two states may share RUN by mistake
         cleanup.callback(commands.close)
+        listening = _listen(settings, cleanup)
+        settings_file = state.write_settings(settings)
         life_fd, end = os.pipe2(os.O_CLOEXEC)  # `end` is master's alone: children read its end as ours
         cleanup.callback(os.close, life_fd)
         cleanup.callback(os.close, end)
@@ -176,14 +194,18 @@ def show(settings: Settings, arguments: argparse.Namespace) -> int:
     except MasterAway as error:
         told = status.DOWN
         if pid := Lock(settings).holder():
-            print(f"postroom: master (pid {pid}) does not answer: {error}", file=sys.stderr)
+            _say(f"master (pid {pid}) does not answer: {error}")
     print(msgspec.json.format(msgspec.json.encode(told)).decode() if arguments.json else status.table(told))
     return status.EXIT_CODES[told["state"]]
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"postroom: {text}", file=sys.stderr, flush=True)
+    _say(text)
     return code
+
+
+def _say(text: str) -> None:
+    print(f"postroom: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from bus.client import Away, BusError, Overseer
 
+from bus.client import Away, BusError, Overseer
 from config.names import Instance
 from config.settings import Settings
 from master import control, state
@@ -66,9 +66,10 @@ class Master:
 
     async def _status(self) -> dict[str, Any]:
         bus: Mapping[str, Any] | None = None
-        with contextlib.suppress(Away, BusError, TimeoutError):
-            async with asyncio.timeout(BUS_ANSWER_S):
-                bus = await self._overseer.ask("status")
+        if self._supervisor.is_bus_ready():  # else the answer would be late and the same
+            with contextlib.suppress(Away, BusError, TimeoutError):
+                async with asyncio.timeout(BUS_ANSWER_S):
+                    bus = await self._overseer.ask("status")
         at = "draining" if self.stopping.is_set() else "ready"
         return {
             **describe(self._supervisor, bus, at, self._since),
@@ -92,14 +93,19 @@ class Master:
             try:
                 yield
             except TimeoutError:
-                late = [
-                    f"{child.place.name} ({child.life.state})"
-                    for child in self._supervisor.children.values()
-                    if child.life.state != "ready"
-                ]
-                raise MasterError(f"not ready in time, tried on: {', '.join(late)}") from None
+                raise MasterError(f"not ready in time: {self._not_ready()}; tried on") from None
             except Stopping:
                 raise MasterError("master is stopping") from None
+            if not self._supervisor.is_ready():
+                raise MasterError(f"done, but not ready: {self._not_ready()}")
+
+    def _not_ready(self) -> str:
+        children = self._supervisor.children.values()
+        return ", ".join(
+            f"{child.place.name} is in {child.life.state}"
+            for child in children
+            if child.life.state != "ready"
+        )
 
 
 async def serve(

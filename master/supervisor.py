@@ -9,8 +9,7 @@ import contextlib
 import random
 import signal
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Protocol
 
 import structlog
@@ -25,6 +24,8 @@ from master.policy import LEAVING, NEVER, Effect, Event, Life, State, advance, e
 SPAWN_AGAIN_S = 1.0  # after the system refused another process
 STOOD_STILL_S = 1.0  # a loop this late was not running; what it did not hear meanwhile is nobody's fault
 SETTLE_S = 60.0  # a restart or a scale waits this long for processes to be ready, on top of their grace
+
+SETTLED = frozenset({State.READY, State.STOPPED, State.FAILED})
 
 _SIGNALS = {Effect.TERMINATE: signal.SIGTERM, Effect.DUMP: signal.SIGUSR2, Effect.KILL: signal.SIGKILL}
 
@@ -84,6 +85,10 @@ class Supervisor:
         wanted = {place.name for place in plan.places(self.settings, self.scaled)}
         return all(name in self.children and self._state(name) is State.READY for name in wanted)
 
+    def is_bus_ready(self) -> bool:
+        """Say whether the bus can be asked."""
+        return _all_in(self._with_role("bus"), State.READY)
+
     async def until_ready(self) -> None:
         """Wait, for ever if need be, until every process that should be there does its work."""
         while not self.is_ready():
@@ -94,7 +99,7 @@ class Supervisor:
         self._want(plan.places(self.settings, self.scaled))
 
     async def scale(self, what: str, number: int) -> None:
-        """Change the number of processes; returns when all are as wanted. Raises CannotScale, TimeoutError, Stopping."""
+        """Change the number of processes; returns when all are as wanted, or failed. Raises CannotScale, TimeoutError, Stopping."""
         plan.check_scale(self.settings, what, number)
         self.scaled = {**self.scaled, what: number}
         if plan.configured(self.settings)[what] == number:
@@ -107,10 +112,10 @@ class Supervisor:
                 grace = max(grace, child.place.grace_s)
         self._want(plan.places(self.settings, self.scaled))
         self._log.info("master.scaled", what=what, processes=number)
-        await self._settle(lambda: self.is_ready() and wanted == set(self.children), grace + SETTLE_S)
+        await self._settle(list(self.children.values()), grace + SETTLE_S)
 
     async def replace_all(self) -> None:
-        """Replace every child, role by role, front-ends one by one; returns when all are ready.
+        """Replace every child, role by role, front-ends one by one; returns when all are ready, or failed.
 
         Raises TimeoutError when some are not in time (they are tried on), Stopping.
         """
@@ -121,7 +126,7 @@ class Supervisor:
                 for child in batch:
                     self.feed(child, Event.REPLACE)
                 grace = max((child.place.grace_s for child in batch), default=0.0)
-                await self._settle(partial(_all_in, batch, State.READY), grace + SETTLE_S)
+                await self._settle(batch, grace + SETTLE_S)
 
     async def stop(self) -> None:
         """End every child, front-ends first and the bus last; those that stay too long are killed."""
@@ -275,9 +280,10 @@ class Supervisor:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _settle(self, holds: Callable[[], bool], timeout_s: float) -> None:
+    async def _settle(self, children: list[Child], timeout_s: float) -> None:
+        """Wait until each of them is ready, gone for good, or failed, which no waiting mends."""
         async with asyncio.timeout(timeout_s):
-            while not holds():
+            while any(child.life.state not in SETTLED for child in children):
                 if self._stopping:
                     raise Stopping
                 await self._changed.wait()

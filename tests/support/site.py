@@ -57,6 +57,8 @@ class Site:
 
     def start(self, *, ready: bool = True) -> None:
         """Start master; with `ready`, return when every process does its work."""
+        if self.process is not None:  # one that was killed
+            self.process.wait(STOP_S)
         with (self.folder / "master.out").open("ab") as output:
             self.process = subprocess.Popen(
                 [MASTER, "start", "--config", self.config],
