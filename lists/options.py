@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from lists.errors import BadOption, BadPattern
-from lists.model import ListSettings
+from lists.model import ListSettings, MemberAction
 from lists.patterns import check_pattern
 
 _TYPES = get_type_hints(ListSettings)
@@ -50,6 +50,11 @@ def change_settings(settings: ListSettings, assignments: Iterable[str]) -> ListS
             raise BadOption(name, "needs a value: write KEY=VALUE")
         values[name] = _read(name, value.strip(" "))
     return _convert({**msgspec.structs.asdict(settings), **values})
+
+
+def check_member_action(text: str) -> str:
+    """Return a member's own moderation action if it is one, "" for the list's; raises BadOption."""
+    return text and _choose("moderation_action", text, get_args(MemberAction))
 
 
 def show_value(value: object) -> str:
@@ -98,7 +103,11 @@ def _read(name: str, text: str) -> Any:
     if get_origin(kind) is tuple:
         return _read_entries(name, text)
     choices = get_args(kind)
-    if choices and text not in choices:
+    return _choose(name, text, choices) if choices else text
+
+
+def _choose(name: str, text: str, choices: tuple[str, ...]) -> str:
+    if text not in choices:
         near = difflib.get_close_matches(text.lower(), choices, n=1, cutoff=0.5)
         raise BadOption(name, f"{text!r} is not one of {', '.join(choices)}", near[0] if near else "")
     return text

@@ -20,7 +20,7 @@ from lists.changes import Decision, Roster
 from lists.errors import NoSuchHeld, NoSuchMember
 from lists.mailbox import check_address
 from lists.model import Ban, HeldPost, ListSettings, MailingList, Member, Role
-from lists.options import change_settings
+from lists.options import change_settings, check_member_action
 from lists.patterns import check_pattern
 from lists.store import applied, bans, held, lists, members, migrate, versions
 from lists.store.engine import BUSY_TIMEOUT_S, make_engine, make_file, reading, store_file, writing
@@ -148,7 +148,9 @@ class Store:
         moderation_action: str | None = None,
         role: Role = "member",
     ) -> Member:
-        """Change what one membership says; None leaves as it is. Raises NoSuchList, NoSuchMember."""
+        """Change what one membership says; None leaves as it is. Raises NoSuchList, NoSuchMember, BadOption."""
+        if moderation_action is not None:
+            check_member_action(moderation_action)
         with writing(self.engine) as connection:
             row, found_id, _ = lists.find_row(connection, list_id)
             member = members.find_member(connection, row, address, role)

@@ -39,7 +39,9 @@ _COLUMNS = (
 
 def add_members(connection: Connection, row: int, addresses: Sequence[str], role: Role, now_ms: int) -> int:
     """Add one batch of checked addresses; returns how many were new. The version rises once, if any was."""
-    by_key = {address_key(each): each for each in addresses}
+    by_key: dict[str, str] = {}
+    for each in addresses:
+        by_key.setdefault(address_key(each), each)
     known = _known(
         connection,
         select(membership.c.address_key).where(

@@ -1,0 +1,201 @@
+"""The snapshot: what it says, and that it notices what has changed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.names import ListId
+from lists.directory import Directory
+from lists.errors import BadSuffix, StoreAway
+from lists.policy import Hold, Refused, Taken
+from lists.store import Store
+from tests.support.lists import make_post, make_settings
+
+ANT = ListId("ant.example.org")
+BEE = ListId("bee.example.org")
+ANNE = "anne@example.net"
+CLOSED = ["generic_nonmember_action=reject"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(make_settings(tmp_path)) as made:
+        made.create_list("ant@example.org", CLOSED, ["owner@example.org"])
+        made.create_list("bee@example.org", CLOSED)
+        made.add_members(ANT, [ANNE])
+        yield made
+
+
+@pytest.fixture
+def directory(tmp_path: Path, store: Store) -> Iterator[Directory]:
+    made = Directory(make_settings(tmp_path))
+    made.load()
+    yield made
+    made.close()
+
+
+def rule(directory: Directory, sender: str, recipient: str = "ant@example.org") -> str:
+    return directory.judge(sender, recipient).rule
+
+
+def test_it_answers_from_what_is_stored(directory: Directory) -> None:
+    assert rule(directory, ANNE) == "member"
+    assert rule(directory, "bart@example.net") == "not-a-member"
+    assert rule(directory, ANNE, "bee@example.org") == "not-a-member"
+    assert rule(directory, "owner@example.org") == "not-a-member"  # owning is not posting
+    found = directory.mailing_list(ANT)
+    assert found is not None
+    assert found.settings.generic_nonmember_action == "reject"
+    assert {each.list_id for each in directory.lists()} == {ANT, BEE}
+    assert not directory.refresh()
+    assert directory.is_current()
+
+
+def test_a_member_made_a_moment_ago_is_not_refused(store: Store, directory: Directory) -> None:
+    """As the front-end does it: a 5xx stands only when the store says that nothing has moved."""
+    store.add_members(ANT, ["bart@example.net"])
+    assert isinstance(directory.judge("bart@example.net", "ant@example.org"), Refused)
+    assert not directory.is_current()
+    assert directory.refresh()
+    assert isinstance(directory.judge("bart@example.net", "ant@example.org"), Taken)
+    assert directory.is_current()
+
+
+def test_a_list_made_or_removed_is_seen(store: Store, directory: Directory) -> None:
+    store.create_list("cat@example.net", owners=[ANNE])
+    assert rule(directory, ANNE, "cat@example.net") == "foreign-domain"
+    directory.refresh()
+    assert rule(directory, ANNE, "cat@example.net") == "generic-nonmember-action"
+    store.remove_list("cat@example.net")
+    directory.refresh()
+    assert rule(directory, ANNE, "cat@example.net") == "foreign-domain"
+    assert directory.mailing_list(ListId("cat.example.net")) is None
+
+
+def test_a_list_made_anew_has_none_of_the_old_one_s_members(store: Store, directory: Directory) -> None:
+    store.remove_list(ANT)
+    store.create_list("ant@example.org", CLOSED)
+    directory.refresh()
+    assert rule(directory, ANNE) == "not-a-member"
+    assert directory.recipients(ANT) == ()
+
+
+def test_whoever_leaves_or_is_moderated_is_seen_beside_those_who_join(
+    store: Store, directory: Directory
+) -> None:
+    store.add_members(ANT, ["bart@example.net", "cate@example.net"])
+    store.remove_members(ANT, [ANNE])
+    store.set_member(ANT, "bart@example.net", moderation_action="hold")
+    directory.refresh()
+    assert rule(directory, ANNE) == "not-a-member"
+    assert rule(directory, "cate@example.net") == "member"
+    assert directory.judge_post(ANT, make_post("bart@example.net")) == Hold("member-moderation")
+    store.add_members(ANT, ["dora@example.net"])
+    directory.refresh()
+    assert directory.judge_post(ANT, make_post("bart@example.net")) == Hold("member-moderation")
+    assert rule(directory, "dora@example.net") == "member"
+
+
+def test_every_address_of_a_person_counts(store: Store, directory: Directory) -> None:
+    store.set_member(ANT, ANNE, moderation_action="hold")
+    store.link_addresses(ANNE, "Anne@work.example")
+    store.link_addresses("anne@work.example", "anne@club.example")
+    directory.refresh()
+    for sender in ("anne@work.example", "ANNE@club.example"):
+        assert rule(directory, sender) == "member"
+        assert directory.judge_post(ANT, make_post(sender)) == Hold("member-moderation")
+        assert rule(directory, sender, "bee@example.org") == "not-a-member"
+    store.add_members(BEE, ["anne@club.example"])
+    directory.refresh()
+    assert rule(directory, ANNE, "bee@example.org") == "member"
+
+
+def test_bans_are_seen_and_lifted(store: Store, directory: Directory) -> None:
+    for scope in ("", ANT):
+        store.add_ban("^anne@", scope)
+        directory.refresh()
+        assert rule(directory, ANNE) == "banned"
+        assert (rule(directory, ANNE, "bee@example.org") == "banned") is (scope == "")
+        store.remove_ban("^anne@", scope)
+        directory.refresh()
+        assert rule(directory, ANNE) == "member"
+
+
+def test_only_lists_that_moved_are_read_again(store: Store, directory: Directory) -> None:
+    before = directory._snapshot
+    store.set_options(BEE, ["emergency=yes"])
+    directory.refresh()
+    after = directory._snapshot
+    assert after.view.policies[ANT] is before.view.policies[ANT]
+    assert after.view.policies[BEE] is not before.view.policies[BEE]
+
+
+def test_recipients_are_those_with_delivery_as_of_the_last_refresh(
+    store: Store, directory: Directory
+) -> None:
+    store.add_members(ANT, ["Bart@Example.net", "cate@example.net"])
+    assert directory.refresh()
+    assert directory.recipients(ANT) == (ANNE, "Bart@Example.net", "cate@example.net")
+    assert directory.recipients(ANT) is directory.recipients(ANT)
+    store.set_member(ANT, ANNE, delivery=False)
+    assert directory.is_current()  # RCPT does not look at this
+    assert directory.refresh()
+    assert directory.recipients(ANT) == ("Bart@Example.net", "cate@example.net")
+    assert directory.recipients(BEE) == directory.recipients(ListId("no.such.list")) == ()
+
+
+def test_a_site_s_own_addresses_and_domains_count(tmp_path: Path, store: Store) -> None:
+    settings = make_settings(
+        tmp_path, domains=["example.org", "example.com"], addresses={"archive": ["-archive+*"]}
+    )
+    directory = Directory(settings)
+    directory.load()
+    answer = directory.judge("", "ant-archive+x@example.org")
+    assert isinstance(answer, Taken)
+    assert answer.destination.queue == "archive"
+    assert rule(directory, "", "postmaster@example.com") == "open-address"
+    directory.close()
+    with pytest.raises(BadSuffix):
+        Directory(make_settings(tmp_path, addresses={"archive": ["-owner"]}))
+
+
+def test_it_knows_which_addresses_come_back_to_us(directory: Directory) -> None:
+    assert directory.is_ours("ant-owner@example.org")
+    assert directory.is_ours("Postmaster@example.org")
+    assert not directory.is_ours("anne@example.org")  # a mailbox beside the lists
+    assert not directory.is_ours(ANNE)
+
+
+def test_a_store_that_is_away_keeps_the_snapshot_and_is_back_by_itself(
+    tmp_path: Path, store: Store, directory: Directory
+) -> None:
+    impatient = Directory(make_settings(tmp_path), busy_timeout_s=0.05)
+    impatient.load()
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        for ask in (impatient.is_current, impatient.refresh):
+            with pytest.raises(StoreAway):
+                ask()
+        assert rule(impatient, ANNE) == "member"
+    assert impatient.is_current()
+    impatient.close()
+
+
+@pytest.mark.slow
+def test_many_lists_are_read_in_one_walk(tmp_path: Path, store: Store) -> None:
+    for number in range(60):
+        made = store.create_list(f"l{number}@example.org", CLOSED)
+        store.add_members(made.list_id, [f"m{number}@example.net", ANNE])
+    store.link_addresses("m7@example.net", "seven@example.net")
+    directory = Directory(make_settings(tmp_path))
+    directory.load()
+    for number in range(60):
+        assert rule(directory, f"m{number}@example.net", f"l{number}@example.org") == "member"
+        assert rule(directory, f"m{number + 1}@example.net", f"l{number}@example.org") == "not-a-member"
+    assert rule(directory, "seven@example.net", "l7@example.org") == "member"
+    store.add_members(ListId("l3.example.org"), ["new@example.net"])
+    directory.refresh()
+    assert rule(directory, "new@example.net", "l3@example.org") == "member"
+    directory.close()
