@@ -73,7 +73,7 @@ class Bodies:
 
     def sweep(self) -> None:
         """Learn which bodies have a file, and remove the files that no row names."""
-        query = "SELECT id FROM body WHERE id NOT IN (SELECT body FROM octets)"
+        query = "SELECT id FROM body WHERE is_file = 1"
         self._files = {body for (body,) in self._connection.execute(query)}
         with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as entries:
             for entry in entries:
@@ -88,14 +88,14 @@ class Bodies:
             if len(data) > self._spill_above:
                 self._written.append(body)
                 self._spill(body, data)
-                rows.append((body, uses[body], len(data), _digest(data)))
+                rows.append((body, uses[body], len(data), 1, _digest(data)))
             else:
-                rows.append((body, uses[body], len(data), _checksum(data)))
+                rows.append((body, uses[body], len(data), 0, _checksum(data)))
                 octets.append((body, data))
         if self._written:
             sync_folder(self._folder)
             fail("bus.spill.after")
-        tables.insert(self._connection, "INSERT INTO body (id, refs, size, digest)", rows)
+        tables.insert(self._connection, "INSERT INTO body (id, refs, size, is_file, digest)", rows)
         tables.insert(self._connection, "INSERT INTO octets (body, data)", octets)
 
     def _spill(self, body: int, data: bytes) -> None:
@@ -142,16 +142,14 @@ class Bodies:
         data = self.recent.get(body)
         if data is not None:
             return data
-        data, size, digest = self._read(body)
-        if len(data) != size or digest != (_checksum(data) if len(digest) == 4 else _digest(data)):
+        data, size, checked = self._read(body)
+        if len(data) != size or not checked:
             raise Damaged(f"body {body} is not what was stored")
         self.recent.put(body, data)
         return data
 
-    def _read(self, body: int) -> tuple[bytes, int, bytes]:
-        query = (
-            "SELECT data, size, digest FROM body LEFT JOIN octets ON octets.body = body.id WHERE body.id = ?"
-        )
+    def _read(self, body: int) -> tuple[bytes, int, bool]:
+        query = "SELECT size, is_file, digest, data FROM body LEFT JOIN octets ON octets.body = body.id WHERE body.id = ?"
         try:
             row = self._connection.execute(query, (body,)).fetchone()
         except sqlite3.DatabaseError as error:
@@ -160,13 +158,15 @@ class Bodies:
             raise
         if row is None:
             raise Damaged(f"body {body} is not there")
-        data, size, digest = row
-        if body in self._files:
-            try:
-                data = self._path(body).read_bytes()
-            except OSError as error:
-                raise Damaged(f"body {body}: {error.strerror}: {self._path(body)}") from error
-        return data or b"", size, digest
+        size, is_file, digest, data = row
+        if not is_file:
+            data = data or b""
+            return data, size, digest == _checksum(data)
+        try:
+            data = self._path(body).read_bytes()
+        except OSError as error:
+            raise Damaged(f"{self._path(body)}: {error.strerror}") from error
+        return data, size, digest == _digest(data)
 
     def _path(self, body: int) -> Path:
         return self._folder / str(body)

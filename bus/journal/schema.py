@@ -13,7 +13,7 @@ APPLICATION_ID = 0x50727462  # "Prtb": tells our file from any other SQLite data
 
 # item.row is AUTOINCREMENT: a number is never used again, not even after the last row went.
 # Octets have a table of their own: counting the uses of a body must not rewrite a megabyte.
-# A spilled body has no octets row; its file is named by its number.
+# A body with is_file has no octets row; its file is named by its number.
 _VERSION_1 = (
     "CREATE TABLE meta (k TEXT PRIMARY KEY, v) WITHOUT ROWID",
     """CREATE TABLE item (
@@ -42,7 +42,13 @@ _VERSION_1 = (
         env BLOB NOT NULL)""",
     "CREATE INDEX item_root ON item (root)",
     "CREATE INDEX item_shunted ON item (state) WHERE state = 2",
-    "CREATE TABLE body (id INTEGER PRIMARY KEY, refs INTEGER NOT NULL, size INTEGER NOT NULL, digest BLOB NOT NULL)",
+    """CREATE TABLE body (
+        id INTEGER PRIMARY KEY,
+        refs INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        is_file INTEGER NOT NULL,
+        digest BLOB NOT NULL)""",
+    "CREATE INDEX body_file ON body (is_file) WHERE is_file = 1",
     "CREATE TABLE octets (body INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     "CREATE TABLE seen (number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, at_ms INTEGER NOT NULL, key BLOB, first BLOB)",
     "CREATE TABLE unreplied (key BLOB PRIMARY KEY, id BLOB NOT NULL, at_ms INTEGER NOT NULL) WITHOUT ROWID",

@@ -7,6 +7,7 @@ SQLite cannot even delete on a full disk, so without ballast a full journal coul
 import ctypes
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from bus.journal.api import Unusable
@@ -30,20 +31,22 @@ NETWORK_FILE_SYSTEMS = {
 PROBE = 64 * 1024  # octets written to find out whether an error means "no space"
 
 
-def refuse_network(folder: Path) -> None:
+def refuse_network(folder: Path, refused: Mapping[int, str] = NETWORK_FILE_SYSTEMS) -> None:
     """Raise Unusable when a folder is on a network file system."""
-    name = NETWORK_FILE_SYSTEMS.get(_file_system(folder))
+    name = refused.get(file_system(folder))
     if name is not None:
         raise Unusable(
             f"{folder} is on a network file system ({name}), where a crash can lose mail. Set [bus] journal to a local disk."
         )
 
 
-def _file_system(folder: Path) -> int:
+def file_system(folder: Path) -> int:
+    """Return the f_type of the file system that a folder is on (statfs(2))."""
     libc = ctypes.CDLL(None, use_errno=True)
     buffer = (ctypes.c_ulong * 32)()  # struct statfs begins with f_type, a long, and has 120 octets
     if libc.statfs(os.fsencode(folder), ctypes.byref(buffer)) != 0:
-        raise Unusable(f"{folder}: {os.strerror(ctypes.get_errno())}")
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(folder))
     return int(buffer[0]) & 0xFFFFFFFF
 
 

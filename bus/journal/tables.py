@@ -18,7 +18,7 @@ from config.names import ItemId
 
 SIZES = (64, 16, 4, 1)  # rows or keys of one statement
 VACUUM_ABOVE = 64 * 2**20  # octets of free pages that are worth giving back; the next burst needs the rest
-VACUUM_PAGES = 512  # given back by one Trim
+VACUUM_PAGES = 500  # given back by one Trim
 
 ROW = (
     "item.row, item.id, queue, list_id, place, state, due_ms, accepted_ms, entered_ms, size, attempts, "
@@ -298,10 +298,16 @@ def _trim(connection: sqlite3.Connection, now_ms: int) -> None:
     connection.executemany(
         "DELETE FROM unreplied WHERE key = ? AND at_ms <= ?", [(key, at_ms) for _, at_ms, key in old if key]
     )
+    _give_back(connection)
+
+
+def _give_back(connection: sqlite3.Connection) -> None:
+    """Let the file shrink after a burst. One page a statement: sqlite3 makes one step of this pragma, which is one page."""
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (page_size,) = connection.execute("PRAGMA page_size").fetchone()
     if free * page_size > VACUUM_ABOVE:
-        connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+        for _ in range(min(free, VACUUM_PAGES)):
+            connection.execute("PRAGMA incremental_vacuum(1)")
 
 
 def load_counters(connection: sqlite3.Connection) -> Iterator[tuple[str, Counters]]:

@@ -1,6 +1,8 @@
-"""A bench with each engine; SQLite once with bodies in rows and once with bodies in files."""
+"""A bench with each engine (SQLite once with bodies in rows and once with bodies in files), and small disks."""
 
-from collections.abc import Iterator
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,24 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(make)
     yield made
     made.journal.close()
+
+
+@pytest.fixture
+def mount() -> Iterator[Callable[[Path, str], None]]:
+    """Mount a tmpfs on a new folder, with options; unmounted after the test."""
+    mounted: list[Path] = []
+
+    def mount_at(folder: Path, options: str) -> None:
+        folder.mkdir(mode=0o700)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            text = f"cannot mount a tmpfs: {done.stderr.strip()}"
+            if os.environ.get("CI"):
+                pytest.fail(text)
+            pytest.skip(text)
+        mounted.append(folder)
+
+    yield mount_at
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
