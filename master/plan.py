@@ -59,23 +59,17 @@ def places(settings: Settings, scaled: Mapping[str, int]) -> tuple[Place, ...]:
     """Return the processes that should be there; `scaled` wins over the configuration."""
     numbers = {**configured(settings), **scaled}
     made = [Place("bus", "bus", "bus.broker")]
-    for queue in queues_with_runner(settings):
-        runner = settings.runner(queue)
-        made += [
-            Place(
-                f"{queue}-{number}",
-                "runner",
-                "runners.main",
-                queue,
-                runner.nice,
-                runner.stop_grace_s + RUNNER_EXTRA_S,
-            )
-            for number in range(1, numbers[queue] + 1)
-        ]
-    made += [
+    made += [  # before the runners: on a small machine who comes first is ready first
         Place(f"lmtp-{number}", "lmtp", "lmtp.main", grace_s=LMTP_GRACE_S)
         for number in range(1, numbers["lmtp"] + 1)
     ]
+    for queue in queues_with_runner(settings):
+        runner = settings.runner(queue)
+        grace_s = runner.stop_grace_s + RUNNER_EXTRA_S
+        made += [
+            Place(f"{queue}-{number}", "runner", "runners.main", queue, runner.nice, grace_s)
+            for number in range(1, numbers[queue] + 1)
+        ]
     return tuple(made)
 
 

@@ -67,9 +67,8 @@ class Master:
     async def _status(self) -> dict[str, Any]:
         bus: Mapping[str, Any] | None = None
         if self._supervisor.is_bus_ready():  # else the answer would be late and the same
-            with contextlib.suppress(Away, BusError, TimeoutError):
-                async with asyncio.timeout(BUS_ANSWER_S):
-                    bus = await self._overseer.ask("status")
+            with contextlib.suppress(Away, BusError):
+                bus = await self._overseer.ask("status", timeout_s=BUS_ANSWER_S)
         at = "draining" if self.stopping.is_set() else "ready"
         return {
             **describe(self._supervisor, bus, at, self._since),

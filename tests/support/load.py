@@ -76,8 +76,12 @@ class Connection:
             host, _, port = address.rpartition(":")
             self._socket = socket.create_connection((host, int(port)), REPLY_S)
         self._file = self._socket.makefile("rb")
-        self.expect("220")
-        self.command("LHLO client.example.net", "250")
+        try:
+            self.expect("220")
+            self.command("LHLO client.example.net", "250")
+        except BaseException:
+            self.close()
+            raise
 
     def command(self, line: str, code: str) -> str:
         """Send a command and return its reply. Raises OSError, Unexpected when its code is another one."""

@@ -11,7 +11,7 @@ def names(settings: Settings, **scaled: int) -> list[str]:
 
 
 def test_an_empty_configuration_has_the_bus_a_front_end_and_the_built_in_runners() -> None:
-    assert names(Settings()) == ["bus", "incoming-1", "owner-1", "outgoing-1", "lmtp-1"]
+    assert names(Settings()) == ["bus", "lmtp-1", "incoming-1", "owner-1", "outgoing-1"]
 
 
 def test_queues_without_a_runner_class_exist_and_have_no_process() -> None:
