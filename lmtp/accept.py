@@ -22,7 +22,7 @@ from lmtp.data import Message
 from lmtp.replies import Reply
 
 MAX_HEADER: Final = 256 * 1024  # octets searched for a Message-ID; a longer header block is not a header
-MAX_MESSAGE_ID: Final = 998  # octets, RFC 5322 2.1.1
+MAX_MESSAGE_ID: Final = 998  # characters of it that are kept, RFC 5322 2.1.1
 
 _folded = re.compile(rb"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*").match
 _not_text = re.compile(r"[\x00-\x20\x7f]+").sub
@@ -61,11 +61,13 @@ class Plan(Struct, frozen=True):
 
 def read_header(content: bytes) -> Header:
     """Look for a few fields by a bounded search of octets; nothing is parsed, so nothing can be made to take long."""
-    end = content.find(b"\r\n\r\n", 0, MAX_HEADER)
-    block = b"\r\n" + content[: end if end >= 0 else MAX_HEADER]
+    block = b"\r\n" + content[:MAX_HEADER]
+    end = block.find(b"\r\n\r\n")
+    if end >= 0:
+        block = block[:end]
     lowered = block.lower()
-    message_id = _find_field(b"message-id", block, lowered).decode("utf-8", "replace")
-    message_id = _not_text("", message_id[:MAX_MESSAGE_ID])
+    value = _find_field(b"message-id", block, lowered)[: 4 * MAX_MESSAGE_ID].decode("utf-8", "replace")
+    message_id = _not_text("", value)[:MAX_MESSAGE_ID]
     is_report = _find_field(b"content-type", lowered, lowered).strip().startswith(b"multipart/report")
     return Header(message_id, bool(message_id) or b"\r\nreceived:" in lowered, is_report)
 

@@ -66,6 +66,10 @@ class Front:
         self.published: list[tuple[Item, bytes]] = []
         self.replied: list[ItemId] = []
         self.keys: dict[bytes, ItemId] = {}
+        self.error: Exception | None = None
+        self.held: list[asyncio.Future[tuple[ItemId, ...]]] | None = (
+            None  # a list: confirmed when a test says so
+        )
 
     def store(self, items: Sequence[Item], content: bytes, keys: Sequence[bytes]) -> tuple[ItemId, ...]:
         self.published += [(item, content) for item in items]
@@ -77,7 +81,13 @@ class Front:
         self, items: Sequence[Item], content: bytes, content_keys: Sequence[bytes] = ()
     ) -> asyncio.Future[tuple[ItemId, ...]]:
         future: asyncio.Future[tuple[ItemId, ...]] = asyncio.get_running_loop().create_future()
-        future.set_result(self.store(items, content, content_keys))
+        if self.error is not None:
+            future.set_exception(self.error)
+        elif self.held is not None:
+            self.held.append(future)
+            self.store(items, content, content_keys)
+        else:
+            future.set_result(self.store(items, content, content_keys))
         return future
 
     def note_replied(self, ids: Sequence[ItemId], content_keys: Sequence[bytes] = ()) -> None:
@@ -104,9 +114,9 @@ class Parts(NamedTuple):
         return [dict(call.kwargs) for call in self.log.calls if call.kwargs.get("event") == name]
 
 
-def make_parts(**lmtp: Any) -> Parts:
+def make_parts(lists: Lists | None = None, **lmtp: Any) -> Parts:
     """Make a service of stand-ins; `lmtp` are settings of that table."""
-    lists, front, sink = Lists(), Front(), CapturingLogger()
+    lists, front, sink = lists or Lists(), Front(), CapturingLogger()
     log = structlog.wrap_logger(
         sink,
         processors=[],
