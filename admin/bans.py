@@ -66,8 +66,8 @@ def rm(words: tuple[str, ...]) -> None:
 @click.argument("list_name", metavar="[LIST]", required=False)
 @json_option
 def ls(list_name: str | None, as_json: bool) -> None:
-    """List the bans of LIST, or those that hold for every list."""
+    """List the bans of LIST, or all; those with an empty list-id are of the whole site."""
     with open_store(load_settings()) as store:
-        found = store.bans(_list_id(store, list_name))
+        found = store.bans(_list_id(store, list_name) if list_name else None)
     rows = [{"pattern": ban.pattern, "list_id": ban.list_id, "at": ban.at.isoformat()} for ban in found]
     write_listing(rows, COLUMNS, json=as_json, empty="nobody is banned")

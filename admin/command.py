@@ -145,27 +145,46 @@ def spell_list_id(text: str) -> str:
 
 def ask_bus(settings: Settings, what: str, **args: Any) -> Any:
     """Ask the bus; trouble becomes Refused with what to do about it."""
-    from bus.client import ask
+    with bus_trouble(settings):
+        from bus.client import ask
 
-    with _bus_trouble(settings):
         return ask(settings, what, **args)
 
 
 def ask_bus_with_content(settings: Settings, what: str, **args: Any) -> tuple[Any, bytes]:
     """Ask the bus for an item and its message."""
-    from bus.client import ask_with_content
+    with bus_trouble(settings):
+        from bus.client import ask_with_content
 
-    with _bus_trouble(settings):
         return ask_with_content(settings, what, **args)
 
 
 @contextmanager
-def _bus_trouble(settings: Settings) -> Iterator[None]:
-    from bus.client import Away, BusError
+def bus_trouble(settings: Settings) -> Iterator[None]:
+    """Turn what can be wrong with the bus into Refused; at once where nobody listens, for the bus's own client would wait."""
+    away = f"the bus of {settings.site.run} does not answer; {BUS_AWAY}"
+    if not _is_bus_there(settings):
+        raise Refused(away)
+    from bus.client import Away, BusError, PublishRefused
 
     try:
         yield
     except Away as error:
-        raise Refused(f"the bus of {settings.site.run} does not answer; {BUS_AWAY}") from error
+        raise Refused(away) from error
+    except PublishRefused as error:
+        raise Refused(f"the bus does not take it now: {error.reason}") from error
     except BusError as error:
         raise Refused(str(error)) from error
+
+
+def _is_bus_there(settings: Settings) -> bool:
+    import os
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(os.path.join(settings.site.run, "work.sock"))
+        except OSError:
+            return False
+    return True

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from admin.command import Command, Refused, config_named, json_option, load_settings, make_clock, open_store
-from admin.output import printable, say, warn, write_json_list
+from admin.output import as_json as spell_json
+from admin.output import printable, say, warn
 
 if TYPE_CHECKING:
     from admin.trace import Entry
@@ -23,6 +24,8 @@ MEMBERS = ("anne@members.localhost", "bert@members.localhost", "cora@members.loc
 DELIVERY_S = 20.0  # a post arrives within a second; this long for a machine that is busy with something else
 LOG_S = 2.0  # the last lines are written just after the last file
 POLL_S = 0.05
+
+FIRST = "run `make run` in another terminal first"
 
 CONFIG = """\
 # A site to try Postroom with, made by `make run`. Change it, or remove it and get a new one.
@@ -122,7 +125,7 @@ def _run(as_json: bool) -> None:
     entries = _wait_for_story(settings, item_id)
     if as_json:
         arrived = [{"member": address, "file": str(file)} for address, file in files.items()]
-        write_json_list([{"item_id": item_id, "trace": entries, "delivered": arrived}])
+        say(spell_json({"item_id": item_id, "trace": entries, "delivered": arrived}))
     else:
         _tell(settings, item_id, entries, files)
     if missing := [address for address in members if address not in files]:
@@ -133,15 +136,11 @@ def _run(as_json: bool) -> None:
 
 def _members(settings: Settings) -> list[str]:
     if not settings.outgoing.maildir:
-        raise Refused(
-            "the demo needs [outgoing] maildir, to see where mail arrives; `make run` makes such a site"
-        )
+        raise Refused(f"the demo needs [outgoing] maildir, to see where mail arrives; {FIRST}")
     with open_store(settings) as store:
         listed = {mailing_list.address: mailing_list.list_id for mailing_list in store.lists()}
         if LIST not in listed:
-            raise Refused(
-                f"there is no list {LIST} in {settings.lists.store}; run `make run` in another terminal first"
-            )
+            raise Refused(f"there is no list {LIST} in {settings.lists.store}; {FIRST}")
         found = store.members(listed[LIST], "member")
     members = [member.address for member in found if member.delivery]
     if not members:
@@ -160,12 +159,7 @@ def _send(settings: Settings, sender: str, content: bytes, *, show: bool) -> str
     from admin.send import find_target, hand_in
 
     target = find_target(settings)
-    if show:
-        say(f"LMTP dialogue with {target}:")
-    try:
-        (result,) = hand_in(settings, target, sender, [LIST], content, show=show)
-    except Refused as error:
-        raise Refused(f"{error}; run `make run` in another terminal first") from error
+    (result,) = hand_in(settings, target, sender, [LIST], content, show=show, remedy=FIRST)
     if not result.reply.is_positive:
         raise Refused(f"{LIST} did not take the post: {result.reply}")
     return result.reply.text.split()[-1]

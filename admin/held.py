@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admin.command import (
-    BUS_AWAY,
     Group,
-    Refused,
+    bus_trouble,
     json_option,
     load_settings,
     make_clock,
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from lists.store import Store
 
 COLUMNS = ("id", "list_id", "at", "reverse_path", "reason", "size", "subject")
-DONE = {"accept": "goes out to the members", "reject": "is refused", "discard": "is thrown away"}
+SAID = {"accept": "will go out to the members", "reject": "will be refused", "discard": "will be thrown away"}
 
 
 @click.group("held", cls=Group)
@@ -113,13 +112,12 @@ def _decide(numbers: tuple[int, ...], act: str) -> None:
         posts = [store.held_post(number)[0] for number in dict.fromkeys(numbers)]
     for post in posts:
         _publish(settings, post, act)
-        say(f"{post.id}: {DONE[act]}")
+        say(f"{post.id}: {SAID[act]}")
 
 
 def _publish(settings: Settings, post: HeldPost, act: str) -> None:
     import msgspec
 
-    from bus.client import Away, PublishRefused, publish_now
     from bus.messages import Item
     from config.names import INCOMING, id_about
 
@@ -136,9 +134,7 @@ def _publish(settings: Settings, post: HeldPost, act: str) -> None:
             for key, value in (("held", post.id), ("act", act))
         },
     )
-    try:
+    with bus_trouble(settings):
+        from bus.client import publish_now
+
         publish_now(settings, [item], b"", released=True)
-    except Away as error:
-        raise Refused(f"{post.id}: nothing is decided, for the bus does not answer; {BUS_AWAY}") from error
-    except PublishRefused as error:
-        raise Refused(f"{post.id}: nothing is decided, for the bus does not take it now: {error}") from error

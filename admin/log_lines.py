@@ -16,11 +16,19 @@ import msgspec
 
 BLOCK = 1 << 20  # octets read at a time
 MAX_LINE = 1 << 22  # octets; nothing of ours is longer, so what is longer is torn
+ID_KEYS = (
+    "item_id",
+    "root_id",
+    "first_id",
+    "item_ids",
+)  # under which a line names the items that it is about
 MAX_LINES = 100_000  # of one trace; a message that has more is told by its first ones
 
 _ROTATED = re.compile(
     r"[.-][0-9]+(?:-[0-9]+)?(?:\.gz)?"
 )  # FILE.1, FILE.2.gz, FILE-20261123, FILE-20261123-1795
+
+_ITEM = re.compile(rb'"item_id":"([0-9a-f]{32})"')
 
 Entry = dict[str, Any]
 
@@ -59,6 +67,14 @@ class LogFiles:
             with contextlib.suppress(EOFError, OSError):  # a .gz that is being written ends early
                 yield from _matching(_unpack(stream) if is_packed else stream, octets)
 
+    def entries_of(self, items: Collection[str]) -> Iterator[Entry]:
+        """Yield every line whose own item is one of `items`, however many they are."""
+        octets = {item.encode() for item in items}
+        for stream, is_packed in self._open:
+            stream.seek(0)
+            with contextlib.suppress(EOFError, OSError):
+                yield from _matching_items(_unpack(stream) if is_packed else stream, octets)
+
 
 def _with_neighbours(file: Path) -> list[Path]:
     """Return the log and its rotated neighbours, those that are there."""
@@ -84,6 +100,17 @@ def _matching(stream: IO[bytes], needles: Sequence[bytes]) -> Iterator[Entry]:
             continue
         for line in block.split(b"\n"):
             if any(needle in line for needle in needles) and (entry := _decode(line)) is not None:
+                yield entry
+
+
+def _matching_items(stream: IO[bytes], items: Collection[bytes]) -> Iterator[Entry]:
+    for block in _blocks(stream):
+        for match in _ITEM.finditer(block):
+            if match[1] not in items:
+                continue
+            end = block.find(b"\n", match.end())
+            line = block[block.rfind(b"\n", 0, match.start()) + 1 : end if end >= 0 else len(block)]
+            if (entry := _decode(line)) is not None:
                 yield entry
 
 
@@ -126,15 +153,30 @@ def _is_message_id(entry: Entry, text: str) -> bool:
 
 
 def collect(log: LogFiles, roots: Collection[str], text: str) -> tuple[list[Entry], bool]:
-    """Return every line about these roots, or about the Message-ID `text`, in order of time; and whether there are more than that."""
+    """Return every line about these roots, or about the Message-ID `text`, in order of time; and whether there are more than that.
+
+    The bus knows an item by its own id alone, so its lines (retried, shunted) are found by the ids that the others name.
+    """
     wanted = set(roots)
     found: list[Entry] = []
     for entry in log.entries({text, *roots}):
-        if entry.get("root_id") in wanted or entry.get("item_id") in wanted or _names(entry, text):
+        if wanted.intersection(_ids(entry)) or _names(entry, text):
+            found.append(entry)
             if len(found) >= MAX_LINES:
                 return _in_order(found), True
-            found.append(entry)
-    return _in_order(found), False
+    items = {
+        str(entry["item_id"]) for entry in found if entry.get("root_id") and entry.get("item_id")
+    } - wanted
+    if items:
+        found += [entry for entry in log.entries_of(items) if not wanted.intersection(_ids(entry))]
+    return _in_order(found)[:MAX_LINES], len(found) > MAX_LINES
+
+
+def _ids(entry: Entry) -> Iterator[str]:
+    """Yield every item that a line is about."""
+    for key in ID_KEYS:
+        value = entry.get(key)
+        yield from (str(each) for each in value) if isinstance(value, list) else [str(value)]
 
 
 def _in_order(entries: list[Entry]) -> list[Entry]:

@@ -3,6 +3,7 @@
 0 done; 1 refused or not found; 2 wrong use; 78 bad configuration; 70 a bug of ours, with its traceback; 130 interrupted.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -66,20 +67,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         warn(str(error))
         return 1
     except OSError as error:
+        if error.filename is None:
+            _drop_output()
         warn(f"{error.filename or 'cannot write'}: {error.strerror or error}")
         return 1
     except Exception as error:
         return _tell_failure(error)
 
 
-def _tell_failure(error: Exception) -> int:
-    """Tell a ConfigError from a bug: its class is not imported before a command has needed it."""
-    loader = sys.modules.get("config.load")
-    if loader is not None and isinstance(error, loader.ConfigError):
-        from config.names import EX_CONFIG
+def _drop_output() -> None:
+    """Let what could not be written go nowhere: else Python tries once more at its end, and complains in its own words."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
-        warn(str(error))
-        return EX_CONFIG
+
+def _tell_failure(error: Exception) -> int:
+    """Tell bad configuration from a bug: the classes that say so are not imported before a command has needed them."""
+    for module, name in (("config.load", "ConfigError"), ("lists.errors", "BadSuffix")):
+        if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
+            from config.names import EX_CONFIG
+
+            warn(str(error))
+            return EX_CONFIG
     sys.excepthook(type(error), error, error.__traceback__)
     warn(f"this is a bug: {type(error).__name__}: {error}")
     return EX_SOFTWARE

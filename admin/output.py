@@ -24,6 +24,8 @@ def printable(value: object) -> str:
             text = "yes" if value else "no"
         case float():
             text = f"{value:.1f}"
+        case dict():
+            text = as_json(value)
         case list() | tuple():
             text = ", ".join(printable(item) for item in value)
         case _:
@@ -43,15 +45,26 @@ def write_listing(rows: Iterable[Row], columns: Sequence[str], *, json: bool, em
     if json:
         write_json_list(rows)
         return
-    shown = [[printable(row.get(column)) for column in columns] for row in rows]
-    if not shown:
+    values = [[row.get(column) for column in columns] for row in rows]
+    if not values:
         say(empty)
         return
-    table = [[column.replace("_", " ") for column in columns], *shown]
+    is_number = [all(_is_number(value) for value in cells) for cells in zip(*values, strict=True)]
+    table = [
+        [column.replace("_", " ") for column in columns],
+        *([printable(cell) for cell in row] for row in values),
+    ]
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     for cells in table:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        line = "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, is_number, strict=True)
+        )
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def write_json_list(rows: Iterable[Row]) -> None:

@@ -96,8 +96,9 @@ def hand_in(
     content: bytes,
     *,
     show: bool,
+    remedy: str = "start the site with bin/master start",
 ) -> list[Result]:
-    """Send, and tell what can go wrong there to a person; `show` prints the dialogue."""
+    """Send, and tell what can go wrong there to a person; `show` prints the dialogue, `remedy` helps where nobody listens."""
     from admin.lmtp_client import LmtpFailure, UnsafeAddress, send
 
     def print_line(line: str) -> None:
@@ -111,9 +112,7 @@ def hand_in(
     except LmtpFailure as error:
         raise Refused(f"{target}: {error}; bin/postroom trace may know more") from error
     except OSError as error:
-        raise Refused(
-            f"nobody answers at {target} ({error.strerror or error}); is the site running? (bin/master status)"
-        ) from error
+        raise Refused(f"nobody answers at {target} ({error.strerror or error}); {remedy}") from error
 
 
 def write_message(

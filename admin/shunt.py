@@ -14,6 +14,7 @@ from admin.command import (
     ask_bus_with_content,
     json_option,
     load_settings,
+    open_store,
     spell_list_id,
 )
 from admin.output import as_json as spell_json
@@ -40,6 +41,9 @@ def ls(queue: str | None, list_name: str | None, as_json: bool) -> None:
     """List shunted items."""
     settings = load_settings()
     rows = ask_bus(settings, "shunts", **_filters(queue, list_name))
+    if list_name and not rows:  # a removed list may have left items behind; an unknown one is a typing error
+        with open_store(settings) as store:
+            store.find_list(list_name)
     write_listing(rows, COLUMNS, json=as_json, empty="nothing is set aside")
 
 
@@ -103,8 +107,11 @@ def _settle(
         raise click.UsageError(
             "name items, or give --queue and --list, or --all", click.get_current_context()
         )
-    args = {"ids": list(item_ids)} if item_ids else filters
-    count = int(ask_bus(load_settings(), what, **args)["count"])
+    settings = load_settings()
+    if every:  # an empty order means nothing to the bus, so that nothing is dropped by mistake
+        queues = [row["queue"] for row in ask_bus(settings, "status")["queues"] if row["shunted"]]
+        return sum(int(ask_bus(settings, what, queue=queue)["count"]) for queue in queues)
+    count = int(ask_bus(settings, what, **({"ids": list(item_ids)} if item_ids else filters))["count"])
     if item_ids and count < len(set(item_ids)):
         raise Refused(
             f"{count} of {len(set(item_ids))} done; the others are not set aside (bin/postroom trace ID)"

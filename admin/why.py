@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +55,12 @@ def _judge(settings: Settings, sender: str, recipient: str, size: int | None) ->
     from lists.directory import Directory
     from lists.policy import Taken
 
-    directory = Directory(settings)
-    directory.load()
-    answer = directory.judge(sender, recipient)
-    if isinstance(answer, Taken) and size is not None:
-        return directory.judge_data(answer.destination, sender, size)
-    return answer
+    with closing(Directory(settings)) as directory:
+        directory.load()
+        answer = directory.judge(sender, recipient)
+        if isinstance(answer, Taken) and size is not None:
+            return directory.judge_data(answer.destination, sender, size)
+        return answer
 
 
 def _facts(answer: Taken | Refusal) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def call(*arguments: object, cwd: Path | str = "/", stdin: str | bytes = "", **v
 
 
 @dataclass(frozen=True)
-class Site:
+class StoppedSite:
     """A configuration file in a folder of its own, and calls that use it."""
 
     file: Path
@@ -63,8 +63,8 @@ class Site:
         return done.out
 
 
-def make_site(folder: Path, text: str = "") -> Site:
+def make_site(folder: Path, text: str = "") -> StoppedSite:
     """Write a configuration whose state lies in `folder`; no port is listened on unless `text` says so."""
     file = folder / "postroom.toml"
     file.write_text(text or '[lmtp]\nlisten = ["unix:var/run/lmtp.sock"]\n')
-    return Site(file)
+    return StoppedSite(file)

@@ -32,7 +32,7 @@ def test_a_json_listing_is_a_list_of_objects(number: int, capsys: pytest.Capture
 
 def test_a_table_has_a_head_and_lines_its_columns_up(capsys: pytest.CaptureFixture[str]) -> None:
     write_listing([{"list_id": "ant", "n": 1}, {"list_id": "a", "n": 20}], ("list_id", "n"), json=False)
-    assert capsys.readouterr().out == "list id  n\nant      1\na        20\n"
+    assert capsys.readouterr().out == "list id   n\nant       1\na        20\n"
 
 
 def test_an_empty_listing_says_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,330 @@
+"""Lists, members and bans by command: what is there afterwards, what is refused and how it is told."""
+
+import json
+import os
+import pty
+import select
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.postroom_cli import POSTROOM, Done, StoppedSite, clean_environment, make_site
+
+pytestmark = pytest.mark.slow
+
+ANT = "ant@example.org"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> StoppedSite:
+    """A site with one list, which no test changes: making a store takes most of a second."""
+    made = make_site(tmp_path_factory.mktemp("template"))
+    made.do("lists", "create", ANT, "--owner", "anne@example.net")
+    return made
+
+
+@pytest.fixture
+def site(template: StoppedSite, tmp_path: Path) -> StoppedSite:
+    shutil.copytree(template.file.parent, tmp_path, dirs_exist_ok=True)
+    return StoppedSite(tmp_path / template.file.name)
+
+
+def rows(site: StoppedSite, *arguments: str) -> Any:
+    return json.loads(site.do(*arguments, "--json"))
+
+
+def addresses(site: StoppedSite, *arguments: str) -> list[str]:
+    return [row["address"] for row in rows(site, "members", "ls", ANT, *arguments)]
+
+
+def assert_refused(done: Done, *words: str) -> None:
+    assert done.code == 1, done
+    assert all(word in done.err for word in words), done
+    assert all(line.startswith("postroom: ") for line in done.err.splitlines()), done
+
+
+# Lists
+
+
+def test_a_list_is_named_by_address_or_list_id(site: StoppedSite) -> None:
+    for name in (ANT, "ant.example.org", "Ant@Example.ORG", f"<{ANT}>"):
+        assert rows(site, "lists", "show", name)["address"] == ANT
+
+
+def test_lists_ls_has_the_keys_that_scripts_rely_on(site: StoppedSite) -> None:
+    (row,) = rows(site, "lists", "ls")
+    assert row["list_id"] == "ant.example.org"
+    assert row["address"] == ANT
+
+
+def test_show_tells_owners_members_and_every_setting(site: StoppedSite) -> None:
+    shown = rows(site, "lists", "show", ANT)
+    assert shown["owners"] == ["anne@example.net"]
+    assert shown["members"] == 0
+    assert shown["settings"]["generic_nonmember_action"] == "hold"
+    text = site.do("lists", "show", ANT)
+    assert all(name in text for name in shown["settings"])
+
+
+def test_set_changes_and_shows_what_it_changed(site: StoppedSite) -> None:
+    site.do("lists", "set", ANT, "generic_nonmember_action=reject", "subject_prefix=[ant] x")
+    settings = rows(site, "lists", "show", ANT)["settings"]
+    assert (settings["generic_nonmember_action"], settings["subject_prefix"]) == ("reject", "[ant] x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lists", "create", ANT], ["already"]),
+        (["lists", "create", "ant"], ["no @"]),
+        (["lists", "create", "../x@example.org"], ["name"]),
+        (
+            ["lists", "create", "b@example.org", "--set", "subjct_prefix=x"],
+            ["did you mean", "subject_prefix"],
+        ),
+        (["lists", "create", "b@example.org", "--set", "emergency=perhaps"], ["yes nor no"]),
+        (["lists", "create", "b@example.org", "--owner", "nobody"], ["nobody"]),
+        (["lists", "set", ANT, "accept_these_nonmembers=^(a"], ["linear time"]),
+        (["lists", "show", "amt@example.org"], ["did you mean", ANT, "lists ls"]),
+        (["lists", "remove", "bee@example.org"], ["bee@example.org"]),
+        (["members", "ls", "bee@example.org"], ["bee@example.org"]),
+        (["bans", "rm", ANT, "x@y"], ["not banned"]),
+        (["bans", "add", "^("], ["regex"]),
+        (["members", "set", ANT, "x@y", "delivery=no"], ["x@y"]),
+        (["members", "set", ANT, "x@y", "delivry=no"], ["delivery=yes|no"]),
+        (["members", "add", ANT, "--file", "/nonexistent"], ["/nonexistent"]),
+        (["held", "show", "17"], ["17"]),
+        (["held", "ls", "bee@example.org"], ["bee@example.org"]),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_words(
+    template: StoppedSite, arguments: list[str], words: list[str]
+) -> None:
+    assert_refused(template.call(*arguments), *words)
+
+
+def test_what_is_refused_changes_nothing(site: StoppedSite) -> None:
+    before = rows(site, "lists", "show", ANT)
+    site.call("lists", "create", "b@example.org", "--owner", "nobody")
+    site.call("lists", "set", ANT, "emergency=yes", "subjct_prefix=x")
+    assert rows(site, "lists", "show", ANT) == before
+    assert [row["address"] for row in rows(site, "lists", "ls")] == [ANT]
+
+
+def test_with_domains_set_a_list_elsewhere_is_refused(tmp_path: Path) -> None:
+    site = make_site(tmp_path, '[site]\ndomains = ["example.org"]\n')
+    assert_refused(site.call("lists", "create", "ant@example.com"), "example.com", "domains")
+    site.do("lists", "create", ANT)
+
+
+def test_a_long_name_is_taken_with_a_warning(tmp_path: Path) -> None:
+    done = make_site(tmp_path).call("lists", "create", "a" * 32 + "@example.org")
+    assert done.code == 0
+    assert "31 octets" in done.err
+
+
+def test_remove_takes_the_members_along_and_asks_nobody_without_a_terminal(site: StoppedSite) -> None:
+    site.do("members", "add", ANT, "a@x.org", "b@x.org")
+    assert "2 members" in site.do("lists", "remove", ANT)
+    assert rows(site, "lists", "ls") == []
+
+
+def answer_on_terminal(site: StoppedSite, question: str, answer: bytes, *arguments: str) -> int:
+    """Run a command on a terminal of its own, answer its question, and return its exit code."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(POSTROOM, [str(POSTROOM), "--config", str(site.file), *arguments], clean_environment())
+    said, deadline = b"", time.monotonic() + 30
+    while question.encode() not in said:
+        assert select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0], said
+        said += os.read(terminal, 4096)
+    os.write(terminal, answer)
+    status = os.waitpid(pid, 0)[1]
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status)
+
+
+def test_on_a_terminal_remove_asks_first(site: StoppedSite) -> None:
+    assert answer_on_terminal(site, "for good?", b"n\n", "lists", "remove", ANT) == 1
+    assert len(rows(site, "lists", "ls")) == 1
+    assert answer_on_terminal(site, "for good?", b"y\n", "lists", "remove", ANT) == 0
+    assert rows(site, "lists", "ls") == []
+
+
+# Members
+
+
+def test_members_are_added_once_and_counted(site: StoppedSite) -> None:
+    assert "2 added" in site.do("members", "add", ANT, "a@x.org", "Bea <B@x.org>")
+    assert "1 added" in site.do("members", "add", ANT, "A@X.org", "c@x.org", "c@x.org")
+    assert addresses(site, "--role", "member") == ["a@x.org", "B@x.org", "c@x.org"]
+
+
+def test_roles_are_apart(site: StoppedSite) -> None:
+    site.do("members", "add", ANT, "a@x.org", "--role", "moderator")
+    assert [(row["address"], row["role"]) for row in rows(site, "members", "ls", ANT)] == [
+        ("a@x.org", "moderator"),
+        ("anne@example.net", "owner"),
+    ]
+
+
+BAD_FILE = "# members\n\na@x.org\nnonsense\nBea <b@x.org>\na b@x.org\n"
+
+
+@pytest.mark.parametrize("way", ["file", "stdin"])
+def test_bad_lines_are_named_and_nothing_is_added(site: StoppedSite, tmp_path: Path, way: str) -> None:
+    (tmp_path / "members.txt").write_text(BAD_FILE)
+    if way == "file":
+        done = site.call("members", "add", ANT, "--file", "members.txt", cwd=tmp_path)
+    else:
+        done = site.call("members", "add", ANT, "--file", "-", stdin=BAD_FILE)
+    assert_refused(done, "line 4: 'nonsense'", "line 6:", "2 bad", "--skip-bad")
+    assert addresses(site, "--role", "member") == []
+
+
+def test_skip_bad_adds_the_good_ones_and_names_the_others(site: StoppedSite) -> None:
+    done = site.call("members", "add", ANT, "--skip-bad", "--file", "-", stdin=BAD_FILE)
+    assert done.code == 0
+    assert "line 4" in done.err
+    assert addresses(site, "--role", "member") == ["a@x.org", "b@x.org"]
+
+
+def test_a_file_of_thousands_of_bad_lines_names_twenty(site: StoppedSite) -> None:
+    done = site.call("members", "add", ANT, "--file", "-", stdin="bad\n" * 5000)
+    assert_refused(done, "line 20:", "and 4980 more lines", "5000 bad")
+    assert len(done.err.splitlines()) == 22
+
+
+def test_a_file_that_is_no_text_is_refused(site: StoppedSite) -> None:
+    assert_refused(
+        site.call("members", "add", ANT, "--file", "-", stdin=b"\x00\xff" * 5000 + b"\n"), "line 1"
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["a@x.org", "--file", "-"]])
+def test_addresses_come_from_the_line_or_from_a_file(site: StoppedSite, arguments: list[str]) -> None:
+    assert site.call("members", "add", ANT, *arguments).code == 2
+
+
+def test_progress_is_told_in_lines_when_asked_for(site: StoppedSite) -> None:
+    text = "".join(f"m{n}@x.org\n" for n in range(3000))
+    done = site.call("members", "add", ANT, "--progress", "--file", "-", stdin=text)
+    assert "3000 of 3000\n" in done.err
+    assert "\r" not in done.err
+    assert site.call("members", "add", ANT, "--file", "-", stdin=text).err == ""
+
+
+def test_a_hundred_thousand_members_take_seconds(site: StoppedSite) -> None:
+    begun = time.monotonic()
+    site.do("members", "add", ANT, "--file", "-", stdin="".join(f"m{n}@x.org\n" for n in range(100_000)))
+    assert time.monotonic() - begun < 30, "seconds, on a busy machine too"
+    assert len(addresses(site, "--role", "member")) == 100_000
+
+
+def test_a_paused_listing_stops_nobody(site: StoppedSite) -> None:
+    """A reader that takes nothing keeps no read of the store open, so a writer need not wait."""
+    site.do("members", "add", ANT, "--file", "-", stdin="".join(f"m{n}@x.org\n" for n in range(20_000)))
+    command = [str(POSTROOM), "--config", str(site.file), "members", "ls", ANT]
+    with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) as listing:
+        assert listing.stdout is not None
+        assert (
+            listing.stdout.readline() == b"owner      anne@example.net\n"
+        )  # it runs, and its pipe is full now
+        begun = time.monotonic()
+        site.do("members", "add", ANT, "late@x.org")
+        assert time.monotonic() - begun < 10
+        assert len(listing.stdout.read().splitlines()) >= 20_000
+
+
+def test_remove_names_who_was_not_there(site: StoppedSite) -> None:
+    site.do("members", "add", ANT, "a@x.org", "b@x.org")
+    assert_refused(
+        site.call("members", "remove", ANT, "A@x.org", "nobody@x.org"), "nobody@x.org", "1 did not"
+    )
+    assert addresses(site, "--role", "member") == ["b@x.org"]
+    site.do("members", "remove", ANT, "--role", "owner", "anne@example.net")
+    assert addresses(site) == ["b@x.org"]
+
+
+def test_one_member_can_be_changed(site: StoppedSite) -> None:
+    site.do("members", "add", ANT, "a@x.org")
+    site.do("members", "set", ANT, "A@x.org", "delivery=no", "moderation_action=hold")
+    (row,) = rows(site, "members", "ls", ANT, "--role", "member")
+    assert (row["delivery"], row["moderation_action"]) == (False, "hold")
+
+
+# Bans
+
+
+def test_bans_are_of_a_list_or_of_the_site(site: StoppedSite) -> None:
+    site.do("bans", "add", ANT, "evil@x.org")
+    assert "as before" in site.do("bans", "add", ANT, "evil@x.org")
+    site.do("bans", "add", "^.*@spam\\.example$")
+    assert [row["pattern"] for row in rows(site, "bans", "ls", ANT)] == ["evil@x.org"]
+    assert [row["list_id"] for row in rows(site, "bans", "ls")] == ["", "ant.example.org"]
+    site.do("bans", "rm", ANT, "evil@x.org")
+    assert rows(site, "bans", "ls", ANT) == []
+
+
+# Why
+
+
+@pytest.fixture(scope="module")
+def closed(template: StoppedSite, tmp_path_factory: pytest.TempPathFactory) -> StoppedSite:
+    """A closed list with a member and a banned one."""
+    folder = tmp_path_factory.mktemp("closed")
+    shutil.copytree(template.file.parent, folder, dirs_exist_ok=True)
+    made = StoppedSite(folder / template.file.name)
+    made.do("lists", "set", ANT, "generic_nonmember_action=reject")
+    made.do("members", "add", ANT, "a@x.org", "evil@x.org")
+    made.do("bans", "add", "evil@x.org")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("sender", "recipient", "code", "answer"),
+    [
+        ("a@x.org", ANT, 0, ("accepted", 250, "member")),
+        ("stranger@x.org", ANT, 1, ("refused", 550, "not-a-member")),
+        ("stranger@x.org", "<ant-owner@example.org>", 0, ("accepted", 250, "open-address")),
+        ("<>", ANT, 0, ("accepted", 250, "null-sender")),
+        ("", "ant-bounces+x=y.z@example.org", 0, ("accepted", 250, "open-address")),
+        ("a@x.org", "bee@example.org", 1, ("refused", 550, "unknown-list")),
+        ("a@x.org", "ant@example.com", 1, ("refused", 550, "foreign-domain")),
+        ("evil@x.org", ANT, 1, ("refused", 550, "banned")),
+    ],
+)
+def test_why_answers_as_the_front_end_would(
+    closed: StoppedSite, sender: str, recipient: str, code: int, answer: tuple[str, int, str]
+) -> None:
+    done = closed.call("why", sender, recipient, "--json")
+    assert done.code == code
+    facts = done.json()
+    assert (facts["verdict"], facts["code"], facts["rule"]) == answer
+    assert facts["enhanced"].startswith(str(facts["code"])[0])
+    assert facts["text"]
+
+
+def test_why_tells_a_person_the_reply_and_the_rule(closed: StoppedSite) -> None:
+    done = closed.call("why", "stranger@x.org", ANT)
+    assert done == Done(1, "refused: 550 5.7.1 Only members may post to this list (rule not-a-member)\n", "")
+
+
+def test_why_judges_a_message_too(site: StoppedSite, tmp_path: Path) -> None:
+    site.do("lists", "set", ANT, "max_message_size=100", "generic_nonmember_action=accept")
+    (tmp_path / "mail").write_bytes(b"x\n" * 200)
+    done = site.call("why", "a@x.org", ANT, "--message", tmp_path / "mail", "--json")
+    assert (done.code, done.json()["code"]) == (1, 552)
+
+
+# The store
+
+
+def test_a_store_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lists.db").write_bytes(b"this is no database, whatever its name says" * 100)
+    site = make_site(tmp_path, f'[lists]\nstore = "sqlite:///{tmp_path}/lists.db"\n')
+    assert_refused(site.call("lists", "ls"), "list store")
