@@ -5,7 +5,6 @@ callers use asyncio.to_thread) and may be used from several threads. The nouns a
 databases in engine.py.
 """
 
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +25,6 @@ from lists.store import applied, bans, held, lists, members, migrate, versions
 from lists.store.engine import BUSY_TIMEOUT_S, make_engine, make_file, reading, store_file, writing
 
 BATCH = 1000  # addresses of one write: about 20 ms in which nobody else writes
-PAUSE_S = 0.05  # longest pause between two batches of an import, for the writers that wait
 
 Progress = Callable[[int, int], None]  # done, total
 
@@ -42,9 +40,13 @@ class Store:
 
     def open(self) -> None:
         """Make or migrate the schema where that is needed; raises StoreAway, StoreTooNew."""
-        if self._file is not None:
-            make_file(self._file)
-        migrate.ensure_schema(self.engine, self._file)
+        try:
+            if self._file is not None:
+                make_file(self._file)
+            migrate.ensure_schema(self.engine, self._file)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close every connection."""
@@ -111,22 +113,17 @@ class Store:
     ) -> int:
         """Add addresses in one role, returns how many were new; raises NoSuchList, and BadAddress before anything is written.
 
-        Batches of BATCH, each committed by itself, with a pause as long as the batch took: posting goes on meanwhile.
+        Batches of BATCH, each committed by itself: whoever else wants to write gets a turn between two, so posting goes on.
         """
         wanted = [check_address(each) for each in addresses]
         added = 0
         for start in range(0, len(wanted), BATCH):
-            begun = time.monotonic()
             batch = wanted[start : start + BATCH]
             with writing(self.engine) as connection:
                 row = lists.find_row(connection, list_id)[0]
                 added += members.add_members(connection, row, batch, role, self._clock.time_ms())
             if progress is not None:
                 progress(start + len(batch), len(wanted))
-            if start + len(batch) < len(wanted):
-                time.sleep(
-                    min(PAUSE_S, time.monotonic() - begun)
-                )  # a waiting writer polls; give it a gap to find
         return added
 
     def remove_members(self, list_id: str, addresses: Iterable[str], role: Role | None = None) -> int:

@@ -9,17 +9,19 @@ outside this file knows which one it is.
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from config.failpoints import fail
 from lists.errors import StoreAway
+from lists.store.filelock import locked
 
 BUSY_TIMEOUT_S = 30.0  # for runners and commands; the front-end waits 2 s (DESIGN)
+TURN_POLL_S = 0.002  # a write takes 1 to 20 ms
 CONNECTIONS = 8  # of one process; its threads take turns beyond that
 
 # name, what is set, what must be read back. synchronous 2 is FULL, cache_spill 0 is off.
@@ -33,7 +35,7 @@ _PRAGMAS = (
 
 def make_engine(url_text: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     """Make the engine for `[lists] store`; connects only when it is used."""
-    url = make_url(url_text)
+    url = _read_url(url_text)
     if url.get_backend_name() != "sqlite":
         return create_engine(url, pool_size=CONNECTIONS, max_overflow=0, pool_pre_ping=True)
     engine = create_engine(
@@ -42,6 +44,7 @@ def make_engine(url_text: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine
         max_overflow=0,
         pool_timeout=busy_timeout_s,
         # isolation_level None: this driver must not begin transactions of its own; _begin does.
+        execution_options={"postroom_busy_timeout_s": busy_timeout_s},
         connect_args={"timeout": busy_timeout_s, "isolation_level": None, "check_same_thread": False},
     )
     event.listen(engine, "connect", _set_pragmas)
@@ -51,12 +54,23 @@ def make_engine(url_text: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine
 
 def store_file(url_text: str) -> Path | None:
     """Return SQLite's file, None for a server."""
-    url = make_url(url_text)
+    url = _read_url(url_text)
     if url.get_backend_name() != "sqlite":
         return None
     if not url.database or url.database == ":memory:":
         raise StoreAway("[lists] store names no file", "write sqlite:///path")
     return Path(url.database)
+
+
+def _read_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+        url.get_dialect()
+    except (exc.ArgumentError, exc.NoSuchModuleError) as error:
+        raise StoreAway(
+            "[lists] store is no URL of a database that we know", "write sqlite:///path"
+        ) from error
+    return url
 
 
 def make_file(path: Path) -> None:
@@ -97,12 +111,27 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def writing(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that no other writer can overlap; committed at the end, rolled back by any exception."""
     with away():
-        with engine.connect().execution_options(postroom_writes=True) as connection, connection.begin():
-            if engine.dialect.name != "sqlite":
-                connection.execute(text("SELECT version FROM version FOR UPDATE"))
-            yield connection
-            fail("store.commit.before")
+        with engine.connect().execution_options(postroom_writes=True) as connection:
+            with _next_in_line(engine):
+                transaction = connection.begin()
+            with transaction:
+                if engine.dialect.name != "sqlite":
+                    connection.execute(text("SELECT version FROM version FOR UPDATE"))
+                yield connection
+                fail("store.commit.before")
         fail("store.commit.after")
+
+
+def _next_in_line(engine: Engine) -> AbstractContextManager[None]:
+    """Wait for the write lock as the only one who does; a server has a queue of its own.
+
+    SQLite's writers poll, less and less often: one that writes without pause kept another from ever writing (measured: two seconds
+    for each of its batches). Whoever wants to write holds FILE.turn while waiting, so nobody can overtake.
+    """
+    if engine.url.get_backend_name() != "sqlite":
+        return nullcontext()
+    timeout_s = float(engine.get_execution_options()["postroom_busy_timeout_s"])
+    return locked(Path(f"{engine.url.database}.turn"), timeout_s, TURN_POLL_S, "the database is locked")
 
 
 @contextmanager

@@ -4,17 +4,15 @@ Alembic is imported only when there is something to do (a third of a second, 10 
 killed in the middle leaves the old schema.
 """
 
-import fcntl
-import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from lists.errors import StoreAway, StoreTooNew
+from lists.errors import StoreTooNew
 from lists.store.engine import reading, writing
+from lists.store.filelock import locked
 
 REVISIONS = ("1",)  # every one there has been, oldest first
 HEAD = REVISIONS[-1]
@@ -26,7 +24,7 @@ def ensure_schema(engine: Engine, file: Path | None) -> None:
     """Return when the schema is this version's; raises StoreTooNew, or StoreAway when it cannot be brought there."""
     if _is_current(engine):
         return
-    with _locked(file):
+    with _alone(file):
         if not _is_current(engine):
             _upgrade(engine)
 
@@ -77,35 +75,8 @@ def _first_writing(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-@contextmanager
-def _locked(file: Path | None) -> Iterator[None]:
-    """Hold FILE.lock; the kernel lets go of it when this process dies."""
+def _alone(file: Path | None) -> AbstractContextManager[None]:
+    """Hold FILE.lock; on a server the migration's own transaction keeps others out."""
     if file is None:
-        yield
-        return
-    try:
-        fd = os.open(f"{file}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreAway(
-            f"{file}.lock: {error.strerror}", "check that the folder is there and ours"
-        ) from error
-    try:
-        _wait_for(fd, file)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _wait_for(fd: int, file: Path) -> None:
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise StoreAway(
-                    f"{file} is being migrated for too long", "look for a stuck process"
-                ) from None
-            time.sleep(0.02)  # flock has no time-out of its own
-        else:
-            return
+        return nullcontext()
+    return locked(Path(f"{file}.lock"), LOCK_TIMEOUT_S, 0.02, "another process migrates the store")

@@ -31,17 +31,17 @@ class VersionProbe:
                 raise
 
     def _ask(self) -> tuple[int, int]:
-        if self._connection is None:
-            with away():
-                self._connection = self._engine.raw_connection()
-                self._connection.detach()  # ours from now on, not the pool's
         errors: type[Exception] = self._engine.dialect.loaded_dbapi.Error
         try:
+            with away():
+                if self._connection is None:
+                    self._connection = self._engine.raw_connection()
+                    self._connection.detach()  # ours from now on, not the pool's
             with closing(self._connection.cursor()) as cursor:
                 cursor.execute(READ_VERSION)
                 ((version, deliveries),) = cursor.fetchall()  # whole: an open cursor would stop every commit
             self._connection.rollback()  # a server began a transaction; SQLite did not, and this is nothing
-        except errors as error:
+        except errors as error:  # the driver's own: SQLAlchemy wraps nothing here
             raise explain(error) from error
         return int(version), int(deliveries)
 

@@ -175,12 +175,14 @@ def test_a_store_that_is_away_keeps_the_snapshot_and_is_back_by_itself(
     with store.engine.connect() as connection:
         connection.exec_driver_sql("COMMIT")
         connection.exec_driver_sql("BEGIN EXCLUSIVE")
-        for ask in (impatient.is_current, impatient.refresh):
+        unknowing = Directory(make_settings(tmp_path), busy_timeout_s=0.05)
+        for ask in (impatient.is_current, impatient.refresh, unknowing.is_current, unknowing.load):
             with pytest.raises(StoreAway):
                 ask()
         assert rule(impatient, ANNE) == "member"
     assert impatient.is_current()
-    impatient.close()
+    for each in (impatient, unknowing):
+        each.close()
 
 
 @pytest.mark.slow

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from msgspec.structs import replace
 
+from config.settings import ListsSettings
 from lists.errors import (
     BadAddress,
     BadOption,
@@ -95,6 +97,13 @@ def test_a_file_that_is_no_database_is_away_with_a_remedy(tmp_path: Path) -> Non
     with pytest.raises(StoreAway) as caught:
         Store(make_settings(tmp_path)).open()
     assert "[lists] store" in caught.value.remedy
+
+
+@pytest.mark.parametrize("url", ["lists.db", "nonsense://x", "sqlite://", "sqlite:///:memory:"])
+def test_a_store_that_is_no_file_is_told_with_a_remedy(tmp_path: Path, url: str) -> None:
+    settings = replace(make_settings(tmp_path), lists=ListsSettings(store=url))
+    with pytest.raises(StoreAway, match="sqlite:///path"):
+        Store(settings)
 
 
 def test_a_folder_that_is_a_file_is_away(tmp_path: Path) -> None:
