@@ -1,8 +1,8 @@
 """The connections to the MTA that one outgoing process has: at most `connections`, each in a thread while it works.
 
-Kept open between transactions, closed when idle for IDLE_S, so that the MTA's processes are not kept waiting. After a failed
-connect nothing is tried for AWAY_S: a queue full of mail must not hammer an MTA that is coming up. What is said on a connection
-is smtp.py's.
+Kept open between transactions, closed when idle for IDLE_S, so that the MTA's processes are not kept waiting. Whoever waits for a
+connection while one cannot be opened shares that answer: an MTA that swallows connects costs one time-out, not one an item.
+What is said on a connection is smtp.py's.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from config.settings import Settings
 from runners.smtp import Away, Connection
 
 IDLE_S = 20.0  # Postfix keeps its own connections for 2 s, and waits for a client's next command for 300 s
-AWAY_S = 2.0
 
 T = TypeVar("T")
 
@@ -37,15 +36,16 @@ class Mta:
             tuple[float, Connection]
         ] = []  # when it became so, and which; the last is taken first
         self._reaper: asyncio.TimerHandle | None = None
-        self._away: tuple[float, Away] | None = None  # until when, and why
+        self._away: tuple[float, str] = (float("-inf"), "")  # when a connect failed last, and why
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend an open connection; raises Away. One whose work failed or was cancelled is not used again."""
+        asked = time.monotonic()
         async with self._slots:
             connection = self._idle.pop()[1] if self._idle else Connection(self._settings)
             if not connection.is_open():
-                await self._open(connection)
+                await self._open(connection, asked)
             yield connection
             self._idle.append((time.monotonic(), connection))
             self._reap_later()
@@ -62,17 +62,17 @@ class Mta:
             self._idle.pop()[1].quit()
         self._threads.shutdown(wait=False)
 
-    async def _open(self, connection: Connection) -> None:
-        """Connect, unless that has just failed; raises Away."""
-        if self._away is not None and time.monotonic() < self._away[0]:
-            raise Away(str(self._away[1])) from self._away[1]
+    async def _open(self, connection: Connection, asked: float) -> None:
+        """Connect, unless that has failed since this one was asked for; raises Away."""
+        failed, reason = self._away
+        if failed > asked:
+            raise Away(reason)
         try:
             await self.run(connection.open)
         except Away as error:
-            self._away = (time.monotonic() + AWAY_S, error)
+            self._away = (time.monotonic(), str(error))
             log.warning("outgoing.away", error=str(error))
             raise
-        self._away = None
 
     def _reap_later(self) -> None:
         if self._reaper is None:

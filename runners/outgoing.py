@@ -27,7 +27,7 @@ from runners.maildir import Maildirs
 from runners.mta import Mta
 from runners.outcome import Ack, Outcome, Output, Retry, Shunt
 from runners.reports import Failure, write_report
-from runners.results import outcome_of
+from runners.results import outcome_of, wait_for_mta
 from runners.runner import Lent, Runner
 from runners.site import Site
 from runners.slices import NOT_SENT, Transaction, is_range, remaining_transactions, was_not_sent
@@ -141,7 +141,8 @@ class Outgoing(Runner):
         except Away as error:
             if is_begun:
                 await lease.progress(_done(begun, [(NOT_SENT, str(error))] * len(names)))
-            return Retry(f"away: {error}", away=True)
+            wait_s = wait_for_mta(lease.item.accepted_at, self.site.clock.now())
+            return Retry(f"away: {error}", delay_s=wait_s, away=True)
         except ReplyLost as error:
             self._log_doubt(lease, names, "outgoing.unanswered", error=str(error))
             return _after_lost_reply(lease, names, error)

@@ -17,12 +17,20 @@ from runners.smtp import Reply
 FIRST_RETRY = timedelta(
     seconds=10
 )  # a greylisting host wants minutes; half the age grows there in five steps
+LAST_AWAY = timedelta(
+    minutes=2
+)  # an MTA that was restarted or repaired must not find its mail waiting for an hour
 LAST_RETRY = timedelta(hours=1)  # Postfix maximal_backoff_time: 4000 s
 
 
 def next_attempt(accepted_at: datetime, now: datetime) -> datetime:
     """Say when recipients answered 4xx are tried again: half the post's age from now, between FIRST_RETRY and LAST_RETRY."""
     return now + min(max((now - accepted_at) / 2, FIRST_RETRY), LAST_RETRY)
+
+
+def wait_for_mta(accepted_at: datetime, now: datetime) -> float:
+    """Say for how many seconds an item waits that the MTA could not take at all."""
+    return min(max((now - accepted_at) / 2, FIRST_RETRY), LAST_AWAY).total_seconds()
 
 
 def outcome_of(

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -185,6 +185,11 @@ class RunnerSite:
         """Return what was set aside."""
         shunts: list[dict[str, Any]] = self.bus.ask("shunts")
         return shunts
+
+
+def wait_for_number(count: Callable[[], int], number: int) -> None:
+    """Wait until there are at least so many."""
+    wait_until(lambda: count() >= number)
 
 
 class _Master:

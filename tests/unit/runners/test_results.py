@@ -11,7 +11,7 @@ from bus.messages import MAX_OUTPUTS, Item
 from config.names import BOUNCES, OUTGOING, ItemId, ListId
 from runners.outcome import Ack
 from runners.reports import Failure, write_report
-from runners.results import next_attempt, outcome_of
+from runners.results import next_attempt, outcome_of, wait_for_mta
 from runners.smtp import Reply
 
 ACCEPTED = datetime(2026, 11, 23, tzinfo=UTC)
@@ -83,6 +83,11 @@ def test_however_many_fail_one_ack_holds_it_and_nobody_is_forgotten(codes: list[
 def test_the_next_attempt_is_after_half_the_age(age: int, wait: int) -> None:
     now = ACCEPTED + timedelta(seconds=age)
     assert next_attempt(ACCEPTED, now) == now + timedelta(seconds=wait)
+
+
+@pytest.mark.parametrize(("age", "wait"), [(0, 10), (60, 30), (86400, 120)])
+def test_mail_waits_two_minutes_at_most_for_an_mta_that_is_back(age: int, wait: int) -> None:
+    assert wait_for_mta(ACCEPTED, ACCEPTED + timedelta(seconds=age)) == wait
 
 
 def report_about(*failures: Failure) -> bytes:

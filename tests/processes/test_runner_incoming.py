@@ -1,0 +1,170 @@
+"""Incoming and owner through real processes: verdicts, held posts, owners, and a list that changed a moment ago."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from config.names import id_about
+from config.settings import OutgoingSettings
+from tests.support.bus_process import make_item, wait_until
+from tests.support.runners import RunnerSite, wait_for_number
+from tests.support.sink import Sink
+
+pytestmark = pytest.mark.slow
+
+MAIL = b"From: Zoe <zoe@example.net>\r\nSubject: Hello\r\nMessage-ID: <1@example.net>\r\n\r\nBody\r\n"
+
+
+def make_site(folder: Path, sink: Sink) -> RunnerSite:
+    return RunnerSite(folder, outgoing=OutgoingSettings(smtp=sink.address))
+
+
+def test_a_held_post_waits_for_a_moderator_and_goes_out_as_it_came(tmp_path: Path) -> None:
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        ant = site.create_list(
+            "ant@example.org", ["anne@example.net"], settings=["generic_nonmember_action=hold"]
+        )
+        site.start("incoming")
+        site.start("outgoing")
+        site.post("ant@example.org", MAIL, reverse_path="zoe@example.net")
+        wait_until(lambda: site.bus.queue("incoming")["held"] == 1)
+        (held,) = site.store.held()
+        assert (held.reason, held.subject, held.reverse_path) == (
+            "generic-nonmember-action",
+            "Hello",
+            "zoe@example.net",
+        )
+        assert site.store.held_post(held.id)[1] == MAIL
+        args = {
+            key: msgspec.Raw(msgspec.msgpack.encode(value))
+            for key, value in (("held", held.id), ("act", "accept"))
+        }
+        for _ in range(2):  # the second order is the same item
+            item = make_item(list_id=ant, id=id_about(f"held:{held.id}:accept"), args=args)
+            site.publish(item, b"")
+        wait_until(sink.recipients)
+        site.wait_empty("incoming", "outgoing")
+        assert sink.recipients() == ["anne@example.net"]
+        assert sink.transactions[0].content.endswith(b"\r\n\r\nBody\r\n")
+        assert site.store.held() == ()
+
+
+def test_a_held_post_that_is_discarded_goes_nowhere(tmp_path: Path) -> None:
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        ant = site.create_list("ant@example.org", ["anne@example.net"], settings=["emergency=true"])
+        site.start("incoming")
+        site.post("ant@example.org", MAIL)
+        (held,) = wait_until(site.store.held)
+        args = {
+            key: msgspec.Raw(msgspec.msgpack.encode(value))
+            for key, value in (("held", held.id), ("act", "discard"))
+        }
+        site.publish(make_item(list_id=ant, args=args), b"")
+        wait_until(lambda: not site.store.held())
+        site.wait_empty("incoming")
+        assert site.bus.queue("outgoing")["produced"] == 0
+
+
+@pytest.mark.parametrize("action", ["reject", "discard"])
+def test_a_post_that_a_rule_refuses_ends_with_a_line_that_names_the_rule(tmp_path: Path, action: str) -> None:
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        site.create_list(
+            "ant@example.org", ["anne@example.net"], settings=[f"generic_nonmember_action={action}"]
+        )
+        site.start("incoming")
+        site.post("ant@example.org", MAIL, reverse_path="zoe@example.net")
+        wait_until(lambda: site.bus.queue("incoming")["done"] == 1)
+        (line,) = site.lines(f"post.{action}ed")
+        assert line["rule"] == "generic-nonmember-action"
+        assert line["list_id"] == "ant.example.org"
+
+
+def test_a_loop_ends_although_another_list_was_in_between(tmp_path: Path) -> None:
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        site.create_list("ant@example.org", ["bee@example.org"])
+        site.create_list("bee@example.org", ["ant@example.org"])
+        site.start("incoming")
+        site.start("outgoing")
+        site.post("ant@example.org", MAIL)
+        for number, address in ((1, "bee@example.org"), (2, "ant@example.org")):
+            wait_for_number(lambda: len(sink.transactions), number)
+            site.post(address, sink.transactions[-1].content)  # as the MTA would bring it back
+        wait_until(lambda: site.lines("post.discarded"))
+        assert site.lines("post.discarded")[0]["rule"] == "loop"
+        assert len(sink.transactions) == 2
+
+
+def test_a_member_added_a_moment_ago_gets_the_next_post(tmp_path: Path) -> None:
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        site.create_list("ant@example.org")
+        site.start("incoming")
+        site.start("outgoing")
+        site.post("ant@example.org", MAIL)
+        wait_until(lambda: site.bus.queue("incoming")["done"] == 1)
+        assert site.lines("item.handled")[0]["reason"] == "no members"
+        site.store.add_members("ant.example.org", ["anne@example.net"])
+        site.post("ant@example.org", MAIL)
+        wait_until(sink.recipients)
+        assert sink.recipients() == ["anne@example.net"]
+
+
+def test_odd_posts_are_held_or_go_out_and_stop_nobody(tmp_path: Path) -> None:
+    odd = [
+        b"",
+        b"no header at all\r\n",
+        b"From: a@b\r\n\r\n\x00\x00\r\n",
+        b"Subject: gr\xfc\xdfe\r\n\r\n" + b"x" * 100_000 + b"\r\n",
+        b"From: " + b"(" * 5000 + b"\r\n\r\nx\r\n",
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        + b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" * 1500,
+        b"A: b\r\n" * 60_000 + b"\r\nx\r\n",
+    ]
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        site.create_list("ant@example.org", ["anne@example.net"], settings=["subject_prefix=[ant] "])
+        site.start("incoming")
+        site.start("outgoing")
+        for content in odd:
+            site.post("ant@example.org", content)
+        site.post("ant@example.org", MAIL)
+        wait_until(lambda: len(sink.transactions) == len(odd))
+        site.wait_empty("incoming", "outgoing")
+        assert not any(transaction.bare for transaction in sink.transactions)
+        assert [held.reason for held in site.store.held()] == ["header-too-long"]
+        assert site.shunts() == []
+
+
+def test_owner_mail_goes_to_owners_who_do_not_route_back_to_us(tmp_path: Path) -> None:
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        site.create_list("bee@example.org")
+        site.create_list(
+            "ant@example.org", owners=["bee@example.org", "olga@example.net", "ant-owner@example.org"]
+        )
+        site.store.add_members("ant.example.org", ["mia@example.net"], "moderator")
+        site.start("owner")
+        site.start("outgoing")
+        site.post("ant-owner@example.org", MAIL, "owner", list_id="ant.example.org")
+        (transaction,) = wait_until(lambda: list(sink.transactions))
+        assert sorted(transaction.accepted) == ["mia@example.net", "olga@example.net"]
+        assert transaction.reverse_path == "ant-bounces@example.org"
+        site.post("ant-owner@example.org", transaction.content, "owner", list_id="ant.example.org")
+        (shunt,) = wait_until(site.shunts)
+        assert shunt["reason"] == "loop"
+
+
+def test_without_an_owner_the_sites_owner_gets_it_and_without_him_a_person_must_look(tmp_path: Path) -> None:
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        site.create_list("ant@example.org", owners=["ant@example.org"])
+        owner = site.start("owner")
+        site.start("outgoing")
+        site.post("ant-owner@example.org", MAIL, "owner", list_id="ant.example.org")
+        (shunt,) = wait_until(site.shunts)
+        assert shunt["reason"] == "no-owner"
+        site.stop(owner)
+        changed = msgspec.structs.replace(site.settings.site, owner="root@example.net")
+        site.settings = msgspec.structs.replace(site.settings, site=changed)
+        site.start("owner")
+        site.post("postmaster@example.org", MAIL, "owner", list_id="")
+        (transaction,) = wait_until(lambda: list(sink.transactions))
+        assert transaction.accepted == ("root@example.net",)
+        assert transaction.reverse_path == ""
