@@ -5,6 +5,7 @@ Takes less than 15 minutes; nothing else should run on the machine. See load.py 
 
 import argparse
 import contextlib
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -121,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="AMP", help='targets, "AM" leaves Postroom out')
     parser.add_argument("--record", action="store_true", help="add the tables to bench/RESULTS.md")
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the targets are ended on the way out
     plan = QUICK if arguments.quick else Plan()
     if arguments.rounds:
         plan = msgspec.structs.replace(plan, rounds=arguments.rounds)
