@@ -314,6 +314,24 @@ def test_why_tells_a_person_the_reply_and_the_rule(closed: StoppedSite) -> None:
     assert done == Done(1, "refused: 550 5.7.1 Only members may post to this list (rule not-a-member)\n", "")
 
 
+@pytest.mark.parametrize(
+    ("sender", "header", "then"),
+    [
+        ("a@x.org", "", ("accept", "member-moderation")),
+        ("stranger@x.org", "", ("hold", "generic-nonmember-action")),
+        ("stranger@x.org", "From: a@x.org", ("accept", "member-moderation")),
+        ("a@x.org", "List-Id: <ant.example.org>", ("discard", "loop")),
+    ],
+)
+def test_why_tells_what_becomes_of_a_post_that_is_accepted(
+    site: StoppedSite, sender: str, header: str, then: tuple[str, str]
+) -> None:
+    site.do("members", "add", ANT, "a@x.org")
+    message = ["--message", "/dev/stdin"] if header else []
+    facts = site.call("why", sender, ANT, "--json", *message, stdin=f"{header}\n\nHello\n").json()
+    assert (facts["verdict"], facts["then"], facts["then_rule"]) == ("accepted", *then)
+
+
 def test_why_judges_a_message_too(site: StoppedSite, tmp_path: Path) -> None:
     site.do("lists", "set", ANT, "max_message_size=100", "generic_nonmember_action=accept")
     (tmp_path / "mail").write_bytes(b"x\n" * 200)
