@@ -8,6 +8,7 @@ the bus and all else inside the command that uses it.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _CONFIG = "postroom.config"  # keys of click's meta, which a command shares with the groups that it is in
 _SETTINGS = "postroom.settings"
+PROBE_S = 1.0  # a local socket takes a connection at once, or its listener is stuck
 BUS_AWAY = "start the site with bin/master start, or look at bin/master status"
 
 
@@ -161,9 +163,9 @@ def ask_bus_with_content(settings: Settings, what: str, **args: Any) -> tuple[An
 
 @contextmanager
 def bus_trouble(settings: Settings) -> Iterator[None]:
-    """Turn what can be wrong with the bus into Refused; at once where nobody listens, for the bus's own client would wait."""
+    """Turn what can be wrong with the bus into Refused; at once where nothing runs, for the bus's client would wait."""
     away = f"the bus of {settings.site.run} does not answer; {BUS_AWAY}"
-    if not _is_bus_there(settings):
+    if not _may_answer(settings):
         raise Refused(away)
     from bus.client import Away, BusError, PublishRefused
 
@@ -177,14 +179,20 @@ def bus_trouble(settings: Settings) -> Iterator[None]:
         raise Refused(str(error)) from error
 
 
-def _is_bus_there(settings: Settings) -> bool:
-    import os
+def _may_answer(settings: Settings) -> bool:
+    """Tell whether waiting makes sense: the bus listens, or master does, which starts a bus that died within 2 s."""
+    return any(
+        _is_listened_to(os.path.join(settings.site.run, name)) for name in ("work.sock", "master.sock")
+    )
+
+
+def _is_listened_to(path: str) -> bool:
     import socket
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
+        probe.settimeout(PROBE_S)
         try:
-            probe.connect(os.path.join(settings.site.run, "work.sock"))
+            probe.connect(path)
         except OSError:
             return False
     return True

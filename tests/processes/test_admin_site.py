@@ -185,6 +185,12 @@ def test_all_that_is_set_aside_can_be_dropped_at_once_but_never_by_mistake(site:
     assert rows(site, "shunt", "ls") == []
 
 
+def test_a_bus_that_is_being_started_anew_is_waited_for(site: Site) -> None:
+    site.kill("bus")
+    assert {row["queue"] for row in rows(site, "queues", "ls")} >= {"incoming", "outgoing"}
+    site.wait_healthy()
+
+
 def test_names_that_are_not_there_are_refused(site: Site) -> None:
     assert "no shunted item" in refuse(site, "shunt", "show", "0" * 32)
     assert "nolist@example.org" in refuse(site, "shunt", "ls", "--list", "nolist@example.org")
