@@ -40,4 +40,11 @@ class Lock:
 
     def release(self) -> None:
         """Let another process have it."""
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+
+    def abandon(self) -> None:
+        """Clear and release it, if that was not done."""
+        if self._fd >= 0:
+            self.clear()
+            self.release()

@@ -89,19 +89,22 @@ class Ballast:
         self._size = size
         self._keep_free = keep_free
 
+    def target(self) -> int:
+        """Return how much it is to hold here, in octets."""
+        return min(self._size, free_octets(self._path.parent)[1] // 20)
+
     def give_up(self) -> None:
         """Free the space."""
         self._path.unlink(missing_ok=True)
 
     def restore(self) -> None:
         """Take the space, unless that would leave too little for new mail; does nothing while it is taken."""
-        free, total = free_octets(self._path.parent)
-        size = min(self._size, total // 20)
+        size = self.target()
         if self._path.exists():
             if self._path.stat().st_size == size:
                 return
             self.give_up()  # the setting has changed
-            free, _ = free_octets(self._path.parent)
+        free, total = free_octets(self._path.parent)
         if size > 0 and free - size >= min_free(self._keep_free, total):
             self._take(size)
 

@@ -2,7 +2,8 @@
 
 WAL with synchronous=FULL: a commit that returned is on stable storage (NORMAL lost 192 of 500 acknowledged rows in a power cut). The
 connection is exclusive: there is no second reader that could block a checkpoint. A checkpoint that fails loses nothing, since it writes
-the same pages from the log again. After an error that says "no space" nothing of the batch is there and the journal goes on; after any other
+the same pages from the log again. The log is kept smaller than the ballast: once that is given up, the log can be emptied and what is
+queued can leave. After an error that says "no space" nothing of the batch is there and the journal goes on; after any other
 nobody knows what the disk has, and the caller ends the process. What an operation means is ledger.py's, SQL is tables.py's, bodies
 are bodies.py's, and how a file is opened is opening.py's.
 """
@@ -18,7 +19,7 @@ import msgspec
 
 from bus.journal import space, tables
 from bus.journal.api import Broken, Busy, Corrupt, Counters, Full, Op, Result, Row, Shunted, Work
-from bus.journal.batch import is_id, read_item, show_shunted, wanted
+from bus.journal.batch import Wanted, is_id, read_item, show_shunted, wanted
 from bus.journal.bodies import SPILL_ABOVE, Damaged
 from bus.journal.ledger import Ledger
 from bus.journal.opening import Opened, beside, open_file
@@ -67,8 +68,16 @@ class SqliteJournal:
 
     def apply(self, batch: Sequence[Op], now_ms: int) -> list[Result]:
         """Do all of the batch in one durable transaction; one result an op. Raises Full, Broken; ValueError for a wrong op."""
-        this = self._this
         want = wanted(batch)
+        try:
+            return self._commit(batch, want, now_ms)
+        except Full:
+            if not self._empty_log():
+                raise
+        return self._commit(batch, want, now_ms)
+
+    def _commit(self, batch: Sequence[Op], want: Wanted, now_ms: int) -> list[Result]:
+        this = self._this
         try:
             this.connection.execute("BEGIN IMMEDIATE")
             known = tables.load(this.connection, want)
@@ -90,6 +99,19 @@ class SqliteJournal:
         this.bodies.committed(new, dropped)
         fail("bus.commit.after")
         return results
+
+    def _empty_log(self) -> bool:
+        """Give the space of the log back, by carrying its pages over to the database; says whether that made room."""
+        log = beside(self._path, "-wal")
+        if log.stat().st_size == 0:
+            return False
+        try:
+            self._this.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            verdict = self._judge(error)
+            if isinstance(verdict, Broken):
+                raise verdict from error
+        return log.stat().st_size == 0
 
     def _roll_back(self, this: Opened) -> None:
         with contextlib.suppress(sqlite3.Error):  # the first error is what counts

@@ -448,7 +448,8 @@ def test_notes_stay_while_the_item_is_set_aside_and_go_with_it(bench: Bench) -> 
 
 def test_work_comes_in_the_order_asked_for_and_whole(bench: Bench) -> None:
     items = [make_item(str(n), args={"n": n}, reverse_path="zoë@example.org", hop=3) for n in range(100)]
-    rows = [bench.store(item, content=item.id.encode()).rows[0].row for item in items]
+    bench.do(*(make_store(item, content=item.id.encode()) for item in items))
+    rows = list(bench.rows())
     bench.restart()
     works = bench.journal.fetch(rows[::-1])
     assert [work.item.id for work in works] == [item.id for item in items[::-1]]
@@ -525,8 +526,8 @@ def test_free_space_is_told_and_ballast_moves(bench: Bench) -> None:
 
 def test_trim_forgets_500_at_a_time_and_only_what_is_old(bench: Bench) -> None:
     names = [f"old {n}" for n in range(700)]
-    for row in bench.store(*names, keys=[name.encode() for name in names]).rows:
-        bench.journal.apply([Settle(row=row.row)], bench.now_ms)
+    rows = bench.store(*names, keys=[name.encode() for name in names]).rows
+    bench.do(*(Settle(row=row.row) for row in rows))
     bench.now_ms += 47 * HOUR_MS
     bench.store("young", keys=[b"young"])
     bench.do(Trim())

@@ -16,6 +16,7 @@ from bus.journal.api import Broken, Busy, Corrupt, Settle, Shunt, Trim, Unusable
 from bus.journal.bodies import Recent
 from bus.journal.memory import MemoryJournal
 from bus.journal.sqlite import SqliteJournal
+from config.settings import BusSettings
 from tests.unit.journal.builders import NOW_MS, SMALL, Bench, ids, make_output, make_store
 
 ROOT = Path(__file__).parents[3]
@@ -59,8 +60,10 @@ def change(path: Path, statement: str, *values: object) -> None:
 # opening --------------------------------------------------------------------------------------------------------------
 
 
-def test_durability_is_switched_on(bench: Bench) -> None:
-    connection = inner(bench)._this.connection
+def test_durability_is_switched_on(path: Path) -> None:
+    journal = SqliteJournal(path, BusSettings(min_free=0))
+    journal.open()
+    connection = journal._this.connection
     for pragma, value in {
         "journal_mode": "wal",
         "synchronous": 2,
@@ -71,6 +74,7 @@ def test_durability_is_switched_on(bench: Bench) -> None:
         "cell_size_check": 1,
     }.items():
         assert connection.execute(f"PRAGMA {pragma}").fetchone() == (value,), pragma
+    journal.close()
 
 
 def test_only_the_owner_may_read_what_is_stored(bench: Bench, path: Path) -> None:
@@ -266,6 +270,32 @@ def test_a_log_that_is_gone_after_a_crash_is_missed(path: Path) -> None:
     SqliteJournal(path, SMALL).open()
 
 
+@pytest.mark.slow
+def test_a_failed_open_after_a_crash_does_not_look_like_a_lost_log(path: Path) -> None:
+    with owner(path):
+        pass
+    in_the_way = path.with_name("journal.db.bodies")
+    in_the_way.write_bytes(b"")  # a folder is wanted
+    refuse(path, Unusable)
+    in_the_way.unlink()
+    again = SqliteJournal(path, SMALL)
+    again.open()
+    again.close()
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_without_close_leaves_a_journal_that_opens(path: Path) -> None:
+    """An exception nobody caught: the interpreter closes the file in order, and the log goes with it."""
+    with owner(path) as process:
+        assert process.stdin is not None
+        process.stdin.close()  # the end of its input is the end of its work
+        assert process.wait(10) == 0
+    assert not path.with_name("journal.db-wal").exists()
+    bench = Bench(lambda: SqliteJournal(path, SMALL))
+    bench.put("a")
+    bench.journal.close()
+
+
 def test_what_failed_to_open_is_owned_by_nobody(bench: Bench, path: Path) -> None:
     bench.journal.close()
     change(path, "PRAGMA user_version = 99")
@@ -330,7 +360,7 @@ def test_a_body_that_is_not_there_damages_its_items_alone(bench: Bench, path: Pa
 
 def test_a_body_on_broken_pages_damages_its_items_alone(bench: Bench, path: Path) -> None:
     good, bad = bench.put("good", content=b"x" * 1000), bench.put("bad", content=b"y" * 1000)
-    more = [bench.put(str(n), content=b"z" * 1000) for n in range(20)]
+    bench.do(*(make_store(str(n), content=b"z" * 1000) for n in range(20)))
     bench.journal.close()
     page = path.read_bytes().index(b"y" * 1000) // 4096 * 4096
     with path.open("r+b") as file:
@@ -339,7 +369,7 @@ def test_a_body_on_broken_pages_damages_its_items_alone(bench: Bench, path: Path
     bench.restart()
     with pytest.raises(Corrupt):
         bench.journal.fetch([bad.row])
-    assert bench.journal.fetch([more[-1].row])[0].content == b"z" * 1000
+    assert bench.journal.fetch([max(bench.rows())])[0].content == b"z" * 1000
     assert good.row in bench.rows()
 
 
@@ -444,8 +474,8 @@ def test_free_pages_go_back_to_the_file_system(
     bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "VACUUM_ABOVE", 100_000)
-    rows = [bench.put(str(n), content=bytes(1000)) for n in range(300)]
-    bench.do(Trim(), *(Settle(row=row.row) for row in rows))
+    bench.do(*(make_store(str(n), content=bytes(1000)) for n in range(300)))
+    bench.do(Trim(), *(Settle(row=row) for row in bench.rows()))
     assert inner(bench)._this.connection.execute("PRAGMA freelist_count").fetchone()[0] > 50
     bench.do(Trim())
     bench.restart()

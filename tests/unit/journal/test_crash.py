@@ -1,0 +1,122 @@
+"""Kill -9 at each step of a commit, and what is there afterwards: all that was confirmed, and no half of anything."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bus.journal.sqlite import SqliteJournal
+from tests.unit.journal.builders import SMALL, Bench, assert_books_balance, ids
+from tests.unit.journal.crashing import SPILL_ABOVE
+
+pytestmark = [pytest.mark.slow, pytest.mark.crash]
+ROOT = Path(__file__).parents[3]
+
+
+def start(path: Path, work: str, failpoints: str = "") -> subprocess.Popen[str]:
+    """Start a process that works on the journal."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.unit.journal.crashing", str(path), work],
+        cwd=ROOT,
+        env={**os.environ, "POSTROOM_FAILPOINTS": failpoints},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def die(path: Path, work: str, failpoint: str) -> list[str]:
+    """Let a process run into its failpoint; returns what it had confirmed."""
+    with start(path, work, failpoint) as process:
+        confirmed, _ = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    return confirmed.split("\n")[:-1]
+
+
+def reopen(path: Path) -> Bench:
+    """Open the journal as the next process does, and check what must hold whatever happened."""
+    bench = Bench(lambda: SqliteJournal(path, SMALL, SPILL_ABOVE))
+    assert_books_balance(bench.journal)
+    bench.leftovers()  # no temporary files, no file without a row, no row without a file
+    rows = bench.rows()
+    assert len(bench.journal.fetch(list(rows))) == len(rows)  # every body is whole
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "is_there"),
+    [
+        ("bus.spill.before=kill", False),
+        ("bus.spill.after=kill", False),
+        ("bus.commit.before=kill@2", False),
+        ("bus.commit.after=kill@2", True),
+    ],
+)
+def test_a_publish_is_there_whole_or_not_at_all(tmp_path: Path, failpoint: str, is_there: bool) -> None:
+    assert die(tmp_path / "journal.db", "store", failpoint) == ["first"]
+    bench = reopen(tmp_path / "journal.db")
+    expected = ids("first", "second") if is_there else ids("first")
+    assert [row.id for row in bench.rows().values()] == list(expected)
+    assert bench.store("first", "second").ids == ids("first", "second")  # sent again, as a front-end does
+    assert [row.id for row in bench.rows().values()] == list(ids("first", "second"))
+    bench.journal.close()
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "is_settled"),
+    [
+        ("bus.spill.before=kill@2", False),
+        ("bus.spill.after=kill@2", False),
+        ("bus.commit.before=kill@2", False),
+        ("bus.commit.after=kill@2", True),
+    ],
+)
+def test_a_hop_is_done_whole_or_not_at_all(tmp_path: Path, failpoint: str, is_settled: bool) -> None:
+    assert die(tmp_path / "journal.db", "settle", failpoint) == ["parent"]
+    bench = reopen(tmp_path / "journal.db")
+    expected = ids("same body", "own body") if is_settled else ids("parent")
+    assert [row.id for row in bench.rows().values()] == list(expected)
+    for row in list(bench.rows().values()):
+        bench.settle(row)
+    assert bench.leftovers()["bodies"] == 0
+    bench.journal.close()
+
+
+def test_what_was_confirmed_survives_kill_9_at_any_time(tmp_path: Path) -> None:
+    """Six lives in a row on one journal; each batch confirmed in any of them is found afterwards."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    choose = random.Random(seed)
+    batches: set[str] = set()
+    for _ in range(6):
+        with start(tmp_path / "journal.db", "load") as process:
+            assert process.stdout is not None
+            heard = [process.stdout.readline()]
+            deadline = time.monotonic() + choose.uniform(0.0, 0.4)
+            while time.monotonic() < deadline:
+                heard.append(process.stdout.readline())
+            process.kill()
+            heard += process.stdout.readlines()  # the last line may be cut; then it was not heard
+        batches.update(line.strip() for line in heard if line.endswith("\n"))
+        bench = reopen(tmp_path / "journal.db")
+        bench.journal.close()
+    bench = reopen(tmp_path / "journal.db")
+    known = bench.store(*(f"{batch}-{n}" for batch in sorted(batches) for n in range(3)))
+    assert known.rows == ()  # every confirmed item is known: none is stored anew
+    bench.journal.close()
+
+
+def test_a_log_that_was_cut_ends_with_the_last_whole_commit(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    die(path, "store", "bus.commit.after=kill@2")
+    log = path.with_name("journal.db-wal")
+    os.truncate(log, log.stat().st_size - 100)
+    bench = Bench(lambda: SqliteJournal(path, SMALL, SPILL_ABOVE))
+    assert [row.id for row in bench.rows().values()] == list(ids("first"))
+    assert bench.leftovers()["bodies"] == 1
+    bench.put("second")
+    bench.journal.close()
