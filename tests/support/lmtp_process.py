@@ -1,9 +1,9 @@
 """Real front-ends beside a real bus and a real list store: `lmtp.main` as master would start it, on sockets bound here.
 
-    with running_post(tmp_path) as post:
-        post.store.create_list("ant@example.org", ["generic_nonmember_action=accept"], [])
-        post.start_front()
-        with Wire.connect(post.tcp) as wire: ...
+with running_post(tmp_path) as post:
+    post.store.create_list("ant@example.org", ["generic_nonmember_action=accept"], [])
+    post.start_front()
+    with Wire.connect(post.tcp) as wire: ...
 """
 
 import contextlib

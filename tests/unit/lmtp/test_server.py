@@ -1,0 +1,206 @@
+"""Connections over real sockets, on both event loops, with stand-ins for lists and bus."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from bus.client import Away, PublishRefused
+from lists.errors import StoreAway
+from tests.support.loop_thread import Running, running_server
+from tests.support.waiting import wait_until
+from tests.support.wire import Wire, code, make_mail, stuff
+
+ONE = ["MAIL FROM:<anne@example.net>", "RCPT TO:<ant@example.org>", "DATA"]
+TWO = [*ONE[:2], "RCPT TO:<bee@example.org>", "DATA"]
+LOOPS = ("asyncio", "uvloop")
+
+
+@pytest.fixture(params=LOOPS)
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """A server on either loop."""
+    with running_server(request.param) as server:
+        yield server
+
+
+def test_a_message_is_taken(running: Running) -> None:
+    """All replies of a pipelined group come at once, in order."""
+    with Wire.connect(running.address) as wire:
+        mail = make_mail()
+        assert [code(each) for each in wire.mail(mail, "ant@example.org", "bee@example.org")] == [
+            "250 2.0.0"
+        ] * 2
+        assert [content for _, content in running.parts.front.published] == [mail, mail]
+        assert wire.codes("QUIT") == ["221 2.0.0"]
+        assert wire.ends()
+    wait_until(running.server.is_empty.is_set)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (Away(), "451 4.4.1"),
+        (PublishRefused("full", "disk"), "452 4.3.1"),
+        (PublishRefused("busy", ""), "451 4.3.2"),
+        (PublishRefused("size", ""), "552 5.3.4"),
+        (PublishRefused("bad", "a bug"), "451 4.3.0"),
+        (RuntimeError("a bug"), "451 4.3.0"),
+    ],
+    ids=str,
+)
+def test_what_the_bus_says_becomes_a_reply_for_each_recipient(
+    running: Running, error: Exception, expected: str
+) -> None:
+    """And the session goes on."""
+    running.parts.front.error = error
+    with Wire.connect(running.address) as wire:
+        answers = wire.mail(make_mail(), "ant@example.org", "bee@example.org", "ant@example.org")
+        assert [code(each) for each in answers] == [expected] * 3
+        running.parts.front.error = None
+        assert code(wire.mail(make_mail(), "ant@example.org")[0]) == "250 2.0.0"
+
+
+def test_a_publish_that_raises_at_once_is_451_too(running: Running) -> None:
+    """Whatever the bus's client does."""
+    running.parts.front.publish = None  # type: ignore[method-assign,assignment]
+    with Wire.connect(running.address) as wire:
+        assert [code(each) for each in wire.mail(make_mail(), "ant@example.org")] == ["451 4.3.0"]
+    assert running.parts.events("lmtp.failed")
+
+
+def test_a_reply_counts_as_read_when_the_client_goes_on(running: Running) -> None:
+    """Not before: until then the same mail again is the same mail."""
+    with Wire.connect(running.address) as wire:
+        wire.mail(make_mail(), "ant@example.org")
+        assert running.parts.front.replied == []
+        wire.codes("NOOP")
+        assert running.parts.front.replied == [running.parts.front.published[0][0].id]
+
+
+def test_a_reply_counts_as_read_when_the_client_leaves_in_order(running: Running) -> None:
+    """It closes after it has read everything."""
+    with Wire.connect(running.address) as wire:
+        wire.codes(*ONE)
+        wire.send_raw(stuff(make_mail()) + b"QUIT\r\n")
+        assert [code(wire.reply()) for _ in range(2)] == ["250 2.0.0", "221 2.0.0"]
+        assert wire.ends()
+        assert running.parts.front.replied == []
+    wait_until(lambda: running.parts.front.replied)
+
+
+def test_a_client_that_is_gone_after_the_dot_has_read_nothing(running: Running) -> None:
+    """The message stays; its retry is known as the same mail and is told the first copy's id."""
+    front, mail = running.parts.front, make_mail()
+    front.held = []
+    with Wire.connect(running.address) as wire:
+        wire.codes(*ONE)
+        wire.send_raw(stuff(mail))
+        (future,) = wait_until(lambda: front.held)
+    first = front.published[0][0].id
+    wait_until(lambda: any(each._has_eof for each in running.server._connections))
+    running.thread.call(lambda: future.set_result((first,)))
+    wait_until(running.server.is_empty.is_set)
+    assert front.replied == []
+    front.held = None
+    with Wire.connect(running.address) as wire:
+        assert wire.mail(mail, "ant@example.org") == [f"250 2.0.0 Accepted {first}"]
+    assert [line["is_duplicate"] for line in running.parts.events("lmtp.accepted")] == [False, True]
+
+
+def test_a_client_that_resets_the_connection_is_noted_as_dropped(running: Running) -> None:
+    """During DATA: nothing is stored."""
+    with Wire.connect(running.address) as wire:
+        wire.codes(*ONE)
+        wire.send_raw(b"half a mess")
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    wait_until(lambda: running.parts.events("lmtp.dropped"))
+    assert running.parts.front.published == []
+
+
+def test_a_silent_client_is_told_421_and_dropped() -> None:
+    """RFC 5321 3.8; 4.4.2."""
+    with running_server(idle_timeout_s=0.01) as running, Wire.connect(running.address) as wire:
+        assert wire.is_silent(0.05)
+        running.thread.call(running.server.sweep)
+        assert code(wire.reply()) == "421 4.4.2"
+        assert wire.ends()
+
+
+def test_a_stranger_is_told_554_at_once() -> None:
+    """Whoever is not in [lmtp] trusted."""
+    with running_server(trusted="192.0.2.0/24") as running, Wire.connect(running.address, lhlo=False) as wire:
+        assert wire.reply().startswith("554 ")
+        assert wire.ends()
+
+
+def test_a_store_that_does_not_answer_is_451(running: Running) -> None:
+    """Refusals only; what the snapshot takes is taken."""
+    running.store.away = StoreAway("locked", "wait")
+    with Wire.connect(running.address) as wire:
+        assert wire.codes(ONE[0], "RCPT TO:<nobody@example.org>", ONE[1]) == [
+            "250 2.1.0",
+            "451 4.3.0",
+            "250 2.1.5",
+        ]
+
+
+def test_a_flood_of_commands_is_answered_whole(running: Running) -> None:
+    """10,000 NOOPs by a client that reads late: memory is bounded by pausing, no reply is lost."""
+    with Wire.connect(running.address) as wire, Wire.connect(running.address) as other:
+        wire.sock.settimeout(0.5)
+        sent = 0
+        flood = b"NOOP\r\n" * 10_000
+        try:
+            while sent < 200:
+                wire.sock.sendall(flood)
+                sent += 1
+        except TimeoutError:
+            pass  # the server reads no more, as it should
+        assert sent < 200
+        assert other.codes("NOOP") == ["250 2.0.0"]
+        waiting = running.thread.call(
+            lambda: max(each.dialogue.waiting for each in running.server._connections)
+        )
+        assert waiting < 2_000_000
+
+
+def test_the_shared_socket_is_read_one_connection_a_turn(running: Running) -> None:
+    """A burst of clients is served; none is left in the queue."""
+    wires = [Wire.connect(running.address) for _ in range(60)]
+    for wire in wires:
+        assert wire.codes("NOOP") == ["250 2.0.0"]
+        wire.sock.close()
+    wait_until(running.server.is_empty.is_set)
+
+
+def test_small_replies_leave_at_once(running: Running) -> None:
+    """TCP_NODELAY is set."""
+    with Wire.connect(running.address):
+        (connection,) = running.server._connections
+        sock = connection._wire.get_extra_info("socket")
+        assert running.thread.call(lambda: sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+
+def test_draining_ends_the_idle_and_waits_for_the_rest(running: Running) -> None:
+    """A transaction in hand is finished, then told 421; no reply is lost."""
+    import asyncio
+
+    with Wire.connect(running.address) as idle, Wire.connect(running.address) as busy:
+        busy.codes(*TWO)
+        done = asyncio.run_coroutine_threadsafe(running.server.drain(10), running.thread.loop)
+        assert code(idle.reply()) == "421 4.3.2"
+        assert idle.ends()
+        idle.sock.close()
+        busy.send_raw(stuff(make_mail()))
+        assert [code(busy.reply()) for _ in range(3)] == ["250 2.0.0", "250 2.0.0", "421 4.3.2"]
+        assert busy.ends()
+        busy.sock.close()
+        done.result(5)
+
+
+def test_a_large_message_is_held_in_memory_twice_at_most(running: Running) -> None:
+    """Octet for octet the same; reading goes on while others are served."""
+    body = b"".join(b"%076d\r\n" % number for number in range(60_000))
+    with Wire.connect(running.address) as wire:
+        assert code(wire.mail(make_mail(body=body), "ant@example.org")[0]) == "250 2.0.0"
+    assert running.parts.front.published[0][1].endswith(body)
