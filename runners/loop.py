@@ -4,7 +4,7 @@ Takes leases from the bus as fast as slots are free, runs each handler in a task
 settlement, and writes one line about it. Trusts the bus to lend an item to one process at a time, and no handler: it may raise, hang,
 kill its process or give nonsense. Leaves to others what work is (the runner), what an ack holds (placing.py), who starts us again (master).
 
-Strategy, harm, proof (tests/processes/test_runner_loop.py):
+Strategy, harm, proof (tests/processes/test_runner_own.py, test_runner_outgoing.py):
 - an exception is a counted Retry, and the bus shunts after five: a poisoned item cannot stop its neighbours or be lost;
 - StoreAway and ConnectionError count no attempt: an hour without the store does not shunt the mail of that hour;
 - a handler over its time ends the process (status 75): nothing else stops a thread, and the bus then blames this item alone;

@@ -1,7 +1,7 @@
 """One runner process: `python -m runners.main --settings FILE --name incoming-1 --queue incoming`.
 
 Finds the runner's class, built in or the site's own, and gives it to the loop. Bad configuration (a class that cannot be imported, or is
-no Runner) exits 78 with a message that names the key, and master does not start it again; anything else uncaught exits 70.
+no Runner; a suffix that cannot be an address; a store of a newer version) exits 78 with a message that names the key, and master does not start it again; anything else uncaught exits 70.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from config import logs
 from config.child import BEAT_S, Child, argument_parser, start_child
 from config.names import EX_CONFIG, Queue
 from config.settings import Settings
-from lists.errors import StoreTooNew
+from lists.errors import BadSuffix, StoreTooNew
 from runners.loop import Loop
 from runners.runner import Runner
 from runners.site import Site
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         make_runner = find_class(child.settings, queue)
         log.info("process.started", pid=os.getpid(), instance=child.instance, queue=queue)
         asyncio.run(serve(child, queue, make_runner))
-    except (BadClass, StoreTooNew) as error:
+    except (BadClass, BadSuffix, StoreTooNew) as error:
         log.error("process.failed", error=str(error))
         print(f"{child.name}: {error}", file=sys.stderr, flush=True)
         return EX_CONFIG

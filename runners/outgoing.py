@@ -140,7 +140,7 @@ class Outgoing(Runner):
                 replies = await self._mta.run(transact)
         except Away as error:
             if is_begun:
-                await lease.progress(_done(begun, [(NOT_SENT, str(error))] * len(names)))
+                await lease.progress(_done(begun, [(NOT_SENT, "not sent")] * len(names)))
             wait_s = wait_for_mta(lease.item.accepted_at, self.site.clock.now())
             return Retry(f"away: {error}", delay_s=wait_s, away=True)
         except ReplyLost as error:

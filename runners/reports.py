@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from email.utils import format_datetime
+from hashlib import blake2b
 
 from msgspec import Struct
 
@@ -51,7 +52,7 @@ def write_report(
         f"To: <{_clean(item.reverse_path)}>",
         "Subject: Delivery failed",
         f"Date: {format_datetime(now)}",
-        f"Message-ID: <{item.id}.{failures[0].code}@{_clean(site)}>",
+        f"Message-ID: <{item.id}.{_mark(failures)}@{_clean(site)}>",
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=delivery-status; boundary="{boundary}"',
@@ -62,6 +63,11 @@ def write_report(
         report += f"--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n".encode()
         report += body + b"\r\n"
     return report + f"--{boundary}--\r\n".encode()
+
+
+def _mark(failures: Sequence[Failure]) -> str:
+    """Tell the reports of one item apart: no two of them are about the same recipient."""
+    return blake2b(failures[0].recipient.encode("utf-8", "replace"), digest_size=6).hexdigest()
 
 
 def _for_people(failures: Sequence[Failure]) -> bytes:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from config.failpoints import fail
 from config.settings import OutgoingSettings, Settings
 
-MAX_TEXT = 400  # characters of a reply that are kept; RFC 5321 4.5.3.1.5 allows 512 octets a line
+MAX_TEXT = 250  # characters of a reply that are kept, in a note of 100 recipients too; RFC 5321 4.5.3.1.5 allows 512 octets a line
 _OURS_TO_MEND = frozenset(
     {530, 534, 535, 538}
 )  # "log in first": the site's configuration, not the message (RFC 4954 6)

@@ -78,6 +78,16 @@ def test_a_class_that_cannot_run_ends_with_78_and_names_the_key(
         assert "Traceback" not in text
 
 
+def test_a_suffix_that_cannot_be_an_address_ends_the_runner_that_reads_it_with_78(
+    tmp_path: Path, source: str
+) -> None:
+    table = {"class": "mysite:Mine", "addresses": ["archive"]}
+    with make_site(tmp_path, source + "        return Ack()\n", mine=table) as site:
+        runner = site.start("incoming", ready=False)
+        assert site.reap(runner) == EX_CONFIG
+        assert "[runners.mine] addresses" in runner.errors.read_text()
+
+
 @pytest.mark.parametrize(
     ("body", "detail"),
     [

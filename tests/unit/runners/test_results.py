@@ -117,6 +117,14 @@ def test_a_report_reads_as_rfc_3464() -> None:
     assert "Subject: Hello" in str(header)
 
 
+def test_two_reports_of_one_item_have_two_message_ids() -> None:
+    ids = {
+        email.message_from_bytes(report_about(Failure(name, 550, "no")))["message-id"]
+        for name in ("a@b", "c@d")
+    }
+    assert len(ids) == 2
+
+
 def test_the_status_of_a_failure_is_the_mtas_or_its_class() -> None:
     assert Failure("a@b", 550, "5.1.1 no").status == "5.1.1"
     assert Failure("a@b", 550, "no such user").status == "5.0.0"
