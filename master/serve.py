@@ -82,10 +82,15 @@ class Master:
         except CannotScale as error:
             raise MasterError(str(error)) from error
         finally:
-            state.write_scale(settings, configured(settings), self._supervisor.scaled)
+            try:
+                state.write_scale(settings, configured(settings), self._supervisor.scaled)
+            except OSError as error:
+                raise MasterError(f"done, but not remembered for the next start: {error.strerror}") from error
 
     @contextlib.asynccontextmanager
     async def _one_operation(self) -> Any:
+        if self.stopping.is_set():
+            raise MasterError("master is stopping")
         if self._operation.locked():
             raise MasterError("another restart or scale is going on")
         async with self._operation:

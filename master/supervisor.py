@@ -168,8 +168,7 @@ class Supervisor:
 
     def feed(self, child: Child, event: Event) -> None:
         """Advance one child and do what follows."""
-        grace_s = child.place.grace_s
-        before = child.life
+        before, grace_s = child.life, child.place.grace_s
         child.life, effects = advance(before, event, time.monotonic(), grace_s=grace_s, dice=random.random())
         self._tell(child, before, event)
         for effect in effects:
@@ -222,8 +221,8 @@ class Supervisor:
         process.close()
         child.process = None
         told = child.life.state in LEAVING
-        self._log.log(
-            20 if told or code == 0 else 40,
+        say = self._log.info if told or code == 0 else self._log.error
+        say(
             "child.exited",
             child=child.place.name,
             instance=process.instance,
@@ -283,10 +282,10 @@ class Supervisor:
     async def _settle(self, children: list[Child], timeout_s: float) -> None:
         """Wait until each of them is ready, gone for good, or failed, which no waiting mends."""
         async with asyncio.timeout(timeout_s):
-            while any(child.life.state not in SETTLED for child in children):
-                if self._stopping:
-                    raise Stopping
+            while not self._stopping and any(child.life.state not in SETTLED for child in children):
                 await self._changed.wait()
+        if self._stopping:
+            raise Stopping
 
 
 def _all_in(children: list[Child], state: State) -> bool:

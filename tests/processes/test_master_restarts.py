@@ -1,5 +1,6 @@
 """What dies or hangs under bin/master is replaced, and nothing else notices."""
 
+import os
 import signal
 import socket
 import threading
@@ -116,6 +117,19 @@ def test_scaling_starts_and_drains_and_is_remembered(site: Site) -> None:
     assert set(pids(site)) == set(before)
     drained = [line for line in site.log("child.exited") if line["child"] == "incoming-3"]
     assert {line["code"] for line in drained} == {0}
+
+
+def test_a_master_that_stood_still_blames_nobody(site: Site) -> None:
+    """Beats that came meanwhile are read before anybody is called silent; mail flows on without master."""
+    before = pids(site)
+    stuck = len(site.log("child.stuck"))
+    master = site.kill("master", signal.SIGSTOP)
+    time.sleep(8)  # the length of the fault, longer than three beats
+    os.kill(master, signal.SIGCONT)
+    assert pids(site) == before
+    time.sleep(1)  # would be the time of a stack dump
+    assert pids(site) == before
+    assert len(site.log("child.stuck")) == stuck
 
 
 def test_what_cannot_be_scaled_is_refused_with_the_reason(site: Site) -> None:
