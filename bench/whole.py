@@ -65,8 +65,8 @@ def measure_idle_post(site: Postroom, sink: Sink, address: str, run: str) -> flo
     tally = Tally()
     scripts = iter([deliver(mail, make_messages(mail, 1), tally)])
     wanted = sink.counter.read().recipients + MEMBERS[address]
-    with Load(site.address, 1, tally, lambda: next(scripts, None)):
-        pass  # leaving it lets the post in hand be finished
+    with Load(site.address, 1, tally, lambda: next(scripts, None)) as load:
+        load.turn(ARRIVE_S)  # ends with the session
     return wait_for_copies(sink, wanted) - tally.begun
 
 
