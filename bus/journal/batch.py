@@ -82,7 +82,7 @@ class Changes(Struct):
     """What a batch changed; to be written in one transaction. A key is named at most once in each field."""
 
     added: dict[int, Entry] = {}
-    updated: dict[int, Entry] = {}
+    updated: dict[int, Entry] = {}  # marked in some way, added ones too: to be written after them
     removed: dict[int, Entry] = {}
     bodies: dict[int, bytes] = {}  # new ones
     uses: dict[int, int] = {}  # body -> how many more items (or fewer) use it

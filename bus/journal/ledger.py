@@ -237,8 +237,7 @@ class Ledger:
         return [entry for entry in found if entry is not None and entry.row.state is State.SHUNTED]
 
     def _update(self, entry: Entry) -> None:
-        if entry.row.row not in self.changes.added:
-            self.changes.updated[entry.row.row] = entry
+        self.changes.updated[entry.row.row] = entry
 
     def _mark(self, op: Defer | Blame | Shunt) -> None:
         entry = self.known.entries.get(op.row)

@@ -92,7 +92,7 @@ class SqliteJournal:
             this.connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back(this)
-            if isinstance(error, (sqlite3.Error, OSError)):
+            if isinstance(error, sqlite3.Error | OSError | Corrupt):
                 raise self._judge(error) from error
             raise
         this.next_row, this.next_body = ledger.next_row, ledger.next_body
@@ -119,7 +119,7 @@ class SqliteJournal:
                 this.connection.execute("ROLLBACK")
         this.bodies.rolled_back()
 
-    def _judge(self, error: sqlite3.Error | OSError) -> Full | Broken:
+    def _judge(self, error: sqlite3.Error | OSError | Corrupt) -> Full | Broken:
         """Say whether there is no space, which can mend, or the disk failed."""
         text = f"{self._path}: {error}"
         if isinstance(error, OSError):
@@ -203,7 +203,10 @@ class SqliteJournal:
         query = f"SELECT {tables.ENTRY} FROM item WHERE {where} ORDER BY row"
         found = self._read(lambda connection: connection.execute(query, (value,)).fetchall())
         entries = [tables.to_entry(columns) for columns in found]
-        notes = self._read(lambda connection: _notes(connection, [entry.row.row for entry in entries]))
+        rows = [entry.row.row for entry in entries]
+        notes: dict[int, tuple[Note, ...]] = {}
+        with contextlib.suppress(Corrupt):  # the rest is worth showing
+            notes = self._read(lambda connection: _notes(connection, rows))
         return [
             (entry.row, read_item(entry), notes.get(entry.row.row, ()), entry.reason) for entry in entries
         ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bus.journal.api import Counters, Row, State
+from bus.journal.api import Corrupt, Counters, Row, State
 from bus.journal.batch import SEEN_MS, TRIM, Changes, Entry, Known, Seen, Wanted, is_within
 from bus.messages import Note
 from config.names import ItemId
@@ -120,7 +120,7 @@ def load(connection: sqlite3.Connection, want: Wanted) -> Known:
         ids = [bytes.fromhex(item_id) for item_id in want.ids]
         for row, item_id in select(connection, "SELECT row, id FROM item WHERE id IN", ids):
             known.rows[to_id(item_id)] = row
-    keys = want.keys
+    keys = set(want.keys)
     if want.published:
         ids = [bytes.fromhex(item_id) for item_id in want.published]
         for item_id, at_ms, key, first in select(
@@ -129,7 +129,7 @@ def load(connection: sqlite3.Connection, want: Wanted) -> Known:
             seen = Seen(to_id(item_id), at_ms, key or b"", to_id(first))
             known.seen[seen.id] = seen
             if key:
-                keys = keys | {key}
+                keys.add(key)
     for key, item_id, at_ms in select(connection, "SELECT key, id, at_ms FROM unreplied WHERE key IN", keys):
         known.unreplied[key] = (to_id(item_id), at_ms)
     return known
@@ -154,9 +154,12 @@ def _load_entries(connection: sqlite3.Connection, want: Wanted, known: Known) ->
 
 
 def load_notes(connection: sqlite3.Connection, rows: Collection[int]) -> Iterator[tuple[int, Note]]:
-    """Read the notes of rows, of each row in order."""
+    """Read the notes of rows, of each row in order; raises Corrupt."""
     for row, data in select(connection, "SELECT row, note FROM note WHERE row IN", rows):
-        yield row, _decode_note(data)
+        try:
+            yield row, _decode_note(data)
+        except msgspec.DecodeError as error:
+            raise Corrupt(row, f"a note of row {row}: {error}") from error
 
 
 # changes --------------------------------------------------------------------------------------------------------------
@@ -189,7 +192,6 @@ def _insert_entries(connection: sqlite3.Connection, entries: Iterable[Entry]) ->
         "body, recipients, root, message_id, env)"
     )
     rows: list[tuple[object, ...]] = []
-    marked: list[Entry] = []  # changed by a later operation of the same batch
     for entry in entries:
         row = entry.row
         rows.append(
@@ -211,11 +213,7 @@ def _insert_entries(connection: sqlite3.Connection, entries: Iterable[Entry]) ->
                 entry.env,
             )
         )
-        if row.attempts or row.crashes or row.begun_by is not None or entry.reason:
-            marked.append(entry)
     insert(connection, head, rows)
-    if marked:
-        _update_entries(connection, marked)
 
 
 def _update_entries(connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:

@@ -187,6 +187,18 @@ def test_operations_of_one_batch_see_each_other(bench: Bench) -> None:
     assert (first.ids, second.ids, third.ids) == (ids("a"), ids("a"), ids("c"))
 
 
+def test_a_row_may_be_changed_in_the_batch_that_made_it(bench: Bench) -> None:
+    row = bench.put("a")
+    bench.do(
+        make_store("b", "c"),
+        Write(row=row.row + 1, note=make_note(0)),
+        Settle(row=row.row + 2, outputs=(make_output("d"),)),
+    )
+    now = bench.rows()
+    assert [now[number].id for number in sorted(now)] == list(ids("a", "b", "d"))
+    assert now[row.row + 1].begun_by == "outgoing-1:a"
+
+
 # out ------------------------------------------------------------------------------------------------------------------
 
 

@@ -110,6 +110,17 @@ def test_a_batch_that_fits_is_taken_after_one_that_does_not(bench: Bench) -> Non
     assert bench.leftovers()["bodies"] == 1
 
 
+def test_the_space_of_the_log_is_used_before_mail_is_refused(disk: Path) -> None:
+    bench = Bench(lambda: SqliteJournal(disk / "journal.db", BusSettings(min_free=0, ballast=0)))
+    bench.do(*(make_store(str(n), content=bytes(10_000)) for n in range(200)))
+    bench.restart()  # the database has its size now, and an empty log
+    bench.do(*(Settle(row=row) for row in bench.rows()))
+    bench.do(*(make_store(f"again {n}", content=bytes(10_000)) for n in range(100)))
+    occupy(disk)
+    bench.put("one more", content=bytes(100_000))
+    bench.journal.close()
+
+
 def test_a_journal_that_does_not_fit_says_so(disk: Path) -> None:
     occupy(disk)
     with pytest.raises(Broken, match="Free some space"):

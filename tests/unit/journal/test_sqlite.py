@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from bus.journal import open_journal, schema, space, tables
-from bus.journal.api import Broken, Busy, Corrupt, Settle, Shunt, Trim, Unusable
+from bus.journal.api import Broken, Busy, Corrupt, Settle, Shunt, Trim, Unusable, Write
 from bus.journal.bodies import Recent
 from bus.journal.memory import MemoryJournal
 from bus.journal.sqlite import SqliteJournal
 from config.settings import BusSettings
-from tests.unit.journal.builders import NOW_MS, SMALL, Bench, ids, make_output, make_store
+from tests.unit.journal.builders import NOW_MS, SMALL, Bench, ids, make_note, make_output, make_store
 
 ROOT = Path(__file__).parents[3]
 CONTENT = b"From: anne\r\n\r\nthis is the content to look for in the file\r\n"
@@ -385,6 +385,22 @@ def test_a_damaged_envelope_is_listed_as_far_as_it_is_known(bench: Bench, path: 
     assert (shunted.item.id, shunted.item.message_id) == (bad.id, "<1@example.net>")
     ((_, item, _, _),) = bench.journal.find(bad.id)
     assert item == shunted.item
+
+
+def test_a_damaged_note_damages_its_item_alone(bench: Bench, path: Path) -> None:
+    good, bad = bench.put("good"), bench.put("bad")
+    bench.do(Write(row=bad.row, note=make_note(0)))
+    bench.journal.close()
+    change(path, "UPDATE note SET note = x'c1'")
+    bench.restart()
+    with pytest.raises(Corrupt) as caught:
+        bench.journal.fetch([good.row, bad.row])
+    assert caught.value.row == bad.row
+    ((row, _, notes, _),) = bench.journal.find(bad.id)
+    assert (row.row, notes) == (bad.row, ())
+    with pytest.raises(Broken):
+        bench.do(Write(row=bad.row, note=make_note(1)))
+    bench.settle(bad)
 
 
 def destroy_notes(path: Path) -> None:
