@@ -19,7 +19,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
-from bus.journal.api import Blame, Defer, Row, Shunt
+from bus.journal.api import Blame, Defer, Row, Shunt, State
 from bus.leases import Ended, Grant, Lease, Standing, Worker
 from bus.messages import Retry
 from bus.order import Entry, QueueOrder, Where
@@ -52,6 +52,7 @@ class Dispatch:
         self._chance = chance
         self._number = 0
         self._ended = Ended()
+        self._reserved: dict[Queue, Instance] = {}  # gets nothing new until it is empty-handed, for a suspect
         self._timers: list[tuple[int, int, Entry]] = []
         self._now_ms = 0
         self._closed_until_ms = 0
@@ -67,7 +68,7 @@ class Dispatch:
         count = 0
         for row in rows:
             entry = self.add(row, now_ms)
-            if row.begun_by is not None and entry.where is not Where.SHUNTED:
+            if row.begun_by is not None and row.state is State.READY:  # deferred: its lease had ended
                 self._expect(entry, row.begun_by)
             count += entry.where is not Where.SHUNTED
         if count:
@@ -229,9 +230,14 @@ class Dispatch:
         lane = order.next_apart()
         if lane is None or any(worker.alone for worker in workers):
             return None
-        worker = min(workers, key=lambda worker: (len(worker.in_hand), worker.instance))
+        kept = self.workers.get(self._reserved.get(order.queue, Instance("")))
+        worker = (
+            kept if kept in workers and kept is not None else min(workers, key=lambda one: len(one.in_hand))
+        )
+        self._reserved[order.queue] = worker.instance
         if worker.in_hand or worker.slots < 1:
             return worker
+        del self._reserved[order.queue]
         grant = self._grant(order.take(lane), worker)
         worker.alone = grant.number
         grants.append(grant)

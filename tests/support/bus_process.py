@@ -5,12 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,8 +19,10 @@ from config import settings as settings_module
 from config.clock import Clock
 from config.names import ListId, Queue, new_item_id, output_id
 from config.settings import BusSettings, LogSettings, Settings, SiteSettings
+from tests.support import waiting
 
 START_S = 10.0
+T = TypeVar("T")
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -155,12 +156,13 @@ def running_bus(folder: Path, failpoints: str = "", **bus: Any) -> Iterator[BusP
         process.kill()
 
 
-def wait_until(condition: Callable[[], Any], within_s: float = 10.0) -> Any:
-    """Wait until something is true, and return it."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        with contextlib.suppress(Away):
-            if found := condition():
-                return found
-        time.sleep(0.02)
-    raise AssertionError(f"not within {within_s} s: {condition}")
+def wait_until(condition: Callable[[], T | None], timeout_s: float = 10.0) -> T:
+    """Wait until something is true of a bus that may be away for a moment, and return it."""
+
+    def is_there() -> T | None:
+        try:
+            return condition()
+        except Away:
+            return None
+
+    return waiting.wait_until(is_there, timeout_s)
