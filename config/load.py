@@ -21,6 +21,7 @@ from config.names import BUILT_IN_QUEUES
 from config.settings import RunnerSettings, Settings
 
 MAX_UNIX_PATH = 100  # octets; the kernel's sun_path ends at 108, and clients count differently
+RESERVED = ("master", "bus", "lmtp")  # a queue of that name would have processes of that name
 LONGEST_SOCKET = "master.sock"  # in [site] run
 DEFAULT_PLACES = ("postroom.toml", "/etc/postroom/postroom.toml")
 
@@ -266,6 +267,8 @@ def _host_port_problem(text: str) -> str | None:
 def _runner_problems(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     taken: dict[str, str] = {}
     for name, runner in settings.runners.items():
+        if name in RESERVED:
+            yield ("runners", name), "is the name of a process of ours; call the queue something else"
         if runner.class_ and not _CLASS.fullmatch(runner.class_):
             yield ("runners", name, "class"), f"{runner.class_!r} is no module:Class"
         if name not in BUILT_IN_QUEUES and not runner.class_ and not runner.addresses:

@@ -71,6 +71,8 @@ EVENTS: dict[str, str] = {
     "outgoing.unanswered": "no reply to the final dot: these recipients may have it, and get it again",
     "outgoing.repeated": "begun before and never noted: these recipients may get a second copy",
     "outgoing.away": "the MTA cannot be reached",
+    "store.trimmed": "outcomes of items that are long gone were forgotten",
+    "store.untrimmed": "they could not be; tried again in an hour",
     # master
     "child.started": "a process was spawned",
     "child.ready": "a process does its work",

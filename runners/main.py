@@ -13,17 +13,18 @@ from collections.abc import Sequence
 
 import structlog
 
-from bus.client import Worker
+from bus.client import Away, BusError, Worker
 from config import logs
 from config.child import BEAT_S, Child, argument_parser, start_child
 from config.names import EX_CONFIG, Queue
 from config.settings import Settings
-from lists.errors import BadSuffix, StoreTooNew
+from lists.errors import BadSuffix, StoreAway, StoreTooNew
 from runners.loop import Loop
 from runners.runner import Runner
 from runners.site import Site
 
 EX_SOFTWARE = 70  # sysexits.h
+TRIM_S = 3600.0  # between two looks for outcomes that can be forgotten
 
 BUILT_IN = {
     "incoming": "runners.incoming:Incoming",
@@ -94,10 +95,12 @@ async def serve(child: Child, queue: Queue, make_runner: type[Runner]) -> None:
     loop = Loop(worker, runner, site, queue)
     async with worker, asyncio.TaskGroup() as tasks:
         beat = tasks.create_task(_beat(child), name="beat")
+        trim = tasks.create_task(_trim(site), name="trim")
         log.info("process.ready", slots=slots)
         child.ready()
         await loop.run(stopping)
         beat.cancel()
+        trim.cancel()
     if loop.is_abandoned:  # a thread may still wait for something, and Python would wait for the thread
         log.info("process.stopped", abandoned=True)
         os._exit(0)
@@ -126,6 +129,19 @@ async def _beat(child: Child) -> None:
     while True:
         child.beat()
         await asyncio.sleep(BEAT_S)
+
+
+async def _trim(site: Site) -> None:
+    """Every hour forget the outcomes of items that are long gone; what is in the way now is not so in an hour."""
+    while True:
+        await asyncio.sleep(TRIM_S)
+        try:
+            count = await site.store.trim(site.clock.now())
+        except (Away, BusError, StoreAway) as error:
+            log.warning("store.untrimmed", error=str(error))
+        else:
+            if count:
+                log.info("store.trimmed", count=count)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ for: outgoing never asks, and stays at 30 MB. Raises StoreAway when the store is
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +15,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from bus.client import ask
 from config.clock import Clock
 from config.names import Instance, ItemId, ListId
 from config.settings import Settings
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OUTCOME_KEPT = timedelta(hours=48)  # far longer than any item lives without a person looking at it (P4)
 LOCK_TIMEOUT_S = 30.0  # how long a runner waits for a writer; a front-end waits 2 s
 
 _encode_ack = msgspec.msgpack.Encoder().encode
@@ -157,6 +160,21 @@ class SiteStore:
 
         stored = await asyncio.to_thread(lambda: self._opened().apply_once(item_id, encoded))
         return outcomes[0] if outcomes else _decode_ack(stored)
+
+    async def trim(self, now: datetime) -> int:
+        """Forget outcomes older than 48 h whose items the bus has in no state any more (P4); returns how many.
+
+        Does nothing in a process that has not used the store. Raises Away when the bus does not answer, StoreAway as all here.
+        """
+        store = self._store
+        if store is None:
+            return 0
+
+        def still_held(ids: "Sequence[ItemId]") -> list[ItemId]:
+            held: list[ItemId] = ask(self._settings, "holds", ids=list(ids))
+            return held
+
+        return await asyncio.to_thread(lambda: store.trim_applied(now - OUTCOME_KEPT, still_held))
 
     async def held_post(self, number: int) -> "tuple[HeldPost, bytes]":
         """Return a held post and its octets; raises NoSuchHeld."""

@@ -69,6 +69,7 @@ def test_what_is_not_placed_elsewhere_follows_var(tmp_path: Path) -> None:
         ('[runners.a]\nclas = "x:Y"\n', 2, "[runners.a] clas", "did you mean class?"),
         ('[runners.a]\nclass = "x.Y"\n', 2, "[runners.a] class", "no module:Class"),
         ('[runners.a]\nclass = "x:Y"\naddresses = ["arch"]\n', 3, "[runners.a] addresses", "no suffix"),
+        ('[runners.lmtp]\nclass = "x:Y"\n', 1, "[runners] lmtp", "process of ours"),
         ('[outgoing]\nsmtp = "mx"\n', 2, "[outgoing] smtp", "no host:port"),
         ('[lmtp]\nlisten = ["127.0.0.1:25"]\n', 2, "[lmtp] listen", "RFC 2033"),
         (f'[lmtp]\nlisten = ["unix:/{"a" * 100}"]\n', 2, "[lmtp] listen", "101 octets"),

@@ -1,0 +1,43 @@
+"""Outcomes of effects on the list store are forgotten when nobody can need them any more, and not before."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from config.clock import Clock
+from config.names import Instance, ItemId
+from runners import Ack, Outcome
+from runners.site import Decision, Site
+from tests.support.bus_process import make_item
+from tests.support.runners import RunnerSite
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_outcome_outlives_48_hours_only_while_the_bus_has_its_item(tmp_path: Path) -> None:
+    """Without a runner of its own the item of queue bounces stays in the journal; the other was never there."""
+    with RunnerSite(tmp_path) as running:
+        waiting = make_item("bounces", recipient="ant-bounces@example.org")
+        running.publish(waiting, b"Subject: x\r\n\r\n")
+        gone = ItemId("f" * 32)
+        site = Site(running.settings, Instance("test:1"))
+        now = Clock().now()
+
+        async def effect(item_id: ItemId, reason: str) -> Outcome:
+            return await site.store.apply_once(item_id, lambda roster: Decision(Ack(reason=reason)))
+
+        async def work() -> None:
+            assert (
+                await site.store.trim(now + timedelta(days=30)) == 0
+            )  # the store was not used: nothing to do
+            for item_id in (waiting.id, gone):
+                await effect(item_id, "first")
+            assert await site.store.trim(now + timedelta(hours=47)) == 0
+            assert await site.store.trim(now + timedelta(hours=49)) == 1
+            assert await effect(waiting.id, "again") == Ack(reason="first")
+            assert await effect(gone, "again") == Ack(reason="again")
+
+        asyncio.run(work())
+        site.close()
