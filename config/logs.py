@@ -57,7 +57,6 @@ EVENTS: dict[str, str] = {
     "queue.paused": "by a person",
     "queue.resumed": "by a person",
     # runners
-    "runner.connected": "the bus gives work",
     "item.handled": "a handler ended: outcome, outputs, reason",
     "item.failed": "a handler raised",
     "post.accepted": "goes out to the members",
