@@ -33,12 +33,10 @@ from bus.messages import Item, Note, decode_item
 from config.names import ItemId, Queue
 
 HOUR_MS = 3_600_000
-SEEN_MS = (
-    48 * HOUR_MS
-)  # for an id once published: a front-end repeats it for 30 s, a person a command the next day
-RESENT_MS = (
-    24 * HOUR_MS
-)  # for a mail whose 250 may not have arrived: Postfix sends again after 300 s, Exim after 900 s
+# How long an id is known once it was published: a front-end repeats it for 30 s, a person a command the next day.
+SEEN_MS = 48 * HOUR_MS
+# How long a mail whose 250 may not have arrived is known again: Postfix sends it after 300 s, Exim after 900 s, and later again.
+RESENT_MS = 24 * HOUR_MS
 TRIM = 500  # rows that one Trim forgets: a commit stays short (bus.md D 25)
 
 _ID = re.compile(r"[0-9a-f]{32}")

@@ -20,10 +20,8 @@ from config.failpoints import fail
 
 SPILL_ABOVE = (
     2**20
-)  # octets; measured: a row and a file are equal at 1 MiB, a file is three times as fast at 10 MiB
-RECENT = (
-    64 * 2**20
-)  # octets of bodies kept in memory, so that what came a moment ago is leased without a read
+)  # octets; measured: row and file are equal at 1 MiB, a file is three times as fast at 10 MiB
+RECENT = 64 * 2**20  # octets kept in memory, so that what came a moment ago is leased without a read
 
 
 class Damaged(Exception):

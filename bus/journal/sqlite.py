@@ -39,6 +39,7 @@ class SqliteJournal:
         self._ballast = space.Ballast(beside(self._path, ".ballast"), settings.ballast, settings.min_free)
         self._spill_above = spill_above
         self._opened: Opened | None = None
+        self._failed: Broken | None = None
 
     @property
     def _this(self) -> Opened:
@@ -51,6 +52,7 @@ class SqliteJournal:
         if self._opened is not None:
             raise Busy(f"{self._path} is open already")
         self._opened = open_file(self._path, self._ballast, self._spill_above)
+        self._failed = None
         return self._opened.epoch
 
     def close(self) -> None:
@@ -68,6 +70,8 @@ class SqliteJournal:
 
     def apply(self, batch: Sequence[Op], now_ms: int) -> list[Result]:
         """Do all of the batch in one durable transaction; one result an op. Raises Full, Broken; ValueError for a wrong op."""
+        if self._failed is not None:
+            raise self._failed  # SQLite would go on after a failed fsync; we must not
         want = wanted(batch)
         try:
             return self._commit(batch, want, now_ms)
@@ -90,10 +94,12 @@ class SqliteJournal:
             this.bodies.write(new, changes.uses)
             fail("bus.commit.before")
             this.connection.execute("COMMIT")
-        except BaseException as error:
-            self._roll_back(this)
-            if isinstance(error, sqlite3.Error | OSError | Corrupt):
-                raise self._judge(error) from error
+        except (sqlite3.Error, OSError, Corrupt) as error:
+            verdict = self._judge(error)
+            self._roll_back(this, is_certain=isinstance(verdict, Full))
+            raise verdict from error
+        except BaseException:
+            self._roll_back(this, is_certain=this.connection.in_transaction)
             raise
         this.next_row, this.next_body = ledger.next_row, ledger.next_body
         this.bodies.committed(new, dropped)
@@ -113,23 +119,29 @@ class SqliteJournal:
                 raise verdict from error
         return log.stat().st_size == 0
 
-    def _roll_back(self, this: Opened) -> None:
+    def _roll_back(self, this: Opened, is_certain: bool) -> None:
+        """Undo what was begun. Unless it is certain that it was not committed, its files stay: the next start knows."""
         with contextlib.suppress(sqlite3.Error):  # the first error is what counts
             if this.connection.in_transaction:  # SQLite may have rolled back by itself
                 this.connection.execute("ROLLBACK")
-        this.bodies.rolled_back()
+        if is_certain:
+            this.bodies.rolled_back()
 
     def _judge(self, error: sqlite3.Error | OSError | Corrupt) -> Full | Broken:
-        """Say whether there is no space, which can mend, or the disk failed."""
+        """Say whether there is no space, which can mend, or the disk failed; then nothing more is written."""
         text = f"{self._path}: {error}"
-        if isinstance(error, OSError):
-            return Full(text) if space.is_out_of_space(error) else Broken(text)
-        code = getattr(error, "sqlite_errorcode", 0)
-        if code & 0xFF == sqlite3.SQLITE_FULL:
+        if self._is_about_space(error):
             return Full(text)
-        if code == sqlite3.SQLITE_IOERR_WRITE and space.has_no_space(beside(self._path, ".probe")):
-            return Full(text)  # a quota
-        return Broken(text)
+        self._failed = Broken(text)
+        return self._failed
+
+    def _is_about_space(self, error: sqlite3.Error | OSError | Corrupt) -> bool:
+        if isinstance(error, OSError):
+            return space.is_out_of_space(error)
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code == sqlite3.SQLITE_IOERR_WRITE:  # a quota, perhaps
+            return space.has_no_space(beside(self._path, ".probe"))
+        return bool(code & 0xFF == sqlite3.SQLITE_FULL)
 
     def _read(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """Ask the database; whatever goes wrong there is a failed disk."""

@@ -400,6 +400,7 @@ def test_a_damaged_note_damages_its_item_alone(bench: Bench, path: Path) -> None
     assert (row.row, notes) == (bad.row, ())
     with pytest.raises(Broken):
         bench.do(Write(row=bad.row, note=make_note(1)))
+    bench.restart()
     bench.settle(bad)
 
 
@@ -441,17 +442,40 @@ def test_a_sound_file_passes_the_check_after_a_reboot(bench: Bench, path: Path) 
     assert bench.row(row) == row
 
 
-def test_a_failed_write_is_broken_and_not_full(bench: Bench, path: Path) -> None:
-    """EFBIG stands for any error of the disk that is not about space."""
-    row = bench.put("a")
+@contextmanager
+def failing_disk(path: Path) -> Iterator[None]:
+    """Let the log grow no more: EFBIG stands for any error of the disk that is not about space."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_name("journal.db-wal").stat().st_size, hard))
     try:
-        with pytest.raises(Broken):
-            bench.journal.apply([make_store(str(n), content=bytes(1000)) for n in range(100)], NOW_MS)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_failed_write_is_broken_and_nothing_is_written_after_it(bench: Bench, path: Path) -> None:
+    row = bench.put("a")
+    big = [make_store(str(n), content=bytes(1000)) for n in range(100)]
+    with failing_disk(path), pytest.raises(Broken):
+        bench.journal.apply(big, NOW_MS)
+    with pytest.raises(Broken):  # the disk is well again, but nobody knows what it has
+        bench.journal.apply([], NOW_MS)
     bench.restart()
+    assert bench.row(row) == row
+    bench.do(*big)
+
+
+def test_a_file_stays_when_nobody_knows_whether_its_row_was_committed(bench: Bench, path: Path) -> None:
+    """A failed fsync leaves the commit in the log: the next start may find it there, and then it needs the file."""
+    bench.put("a")
+    row = bench.put("b", content=bytes(2000))
+    large = [make_store("large", content=bytes(2000))]
+    with failing_disk(path), pytest.raises(Broken):
+        bench.journal.apply(large + [make_store(str(n), content=bytes(1000)) for n in range(200)], NOW_MS)
+    folder = path.with_name("journal.db.bodies")
+    assert sorted(file.name for file in folder.iterdir()) == ["2", "3"]
+    bench.restart()
+    assert [file.name for file in folder.iterdir()] == ["2"]
     assert bench.row(row) == row
 
 
