@@ -161,15 +161,22 @@ class Dialogue:
 
     def _attempt(self, step: Callable[[], None]) -> None:
         """Take one step; an error of ours is answered 451 to everybody who is owed a reply, and the session goes on."""
+        given = len(self._output)
         try:
             step()
         except Exception as error:
             self.service.report.failed(self.name, error)
             self.want = self._again = None
-            if self.is_publishing:
-                self._finish([replies.FAILED] * len(self._transaction.entries), ())
-            else:
-                self._say(replies.FAILED)
+            if (
+                len(self._output) == given
+            ):  # each step gives its replies at once: else they were given before it failed
+                self._apologise()
+
+    def _apologise(self) -> None:
+        if self.is_publishing:
+            self._finish([replies.FAILED] * len(self._transaction.entries), ())
+        else:
+            self._say(replies.FAILED)
 
     def _answer(self, line: bytes) -> None:
         command = parse(line, self._parse_odd)

@@ -235,6 +235,15 @@ def test_an_error_of_ours_at_the_end_of_data_is_451_for_each_recipient() -> None
     assert talk.codes(ANNE + ANT + DATA + stuff(MAIL))[-1] == "250 2.0.0"
 
 
+def test_an_error_behind_the_replies_adds_none() -> None:
+    """A log that cannot be written must not bring the client out of step."""
+    talk = begun()
+    talk.send(ANNE + ANT + BEE + DATA)
+    talk.parts.service.report.message_answered = None  # type: ignore[assignment,method-assign]
+    assert talk.codes(stuff(MAIL) + b"NOOP\r\n") == ["250 2.0.0"] * 3
+    assert talk.parts.events("lmtp.failed")
+
+
 def test_flow_stop_is_told_at_mail() -> None:
     """452 4.3.1: disk, memory or journal; nothing can be taken."""
     talk = begun()

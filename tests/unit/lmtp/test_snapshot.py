@@ -110,7 +110,7 @@ def test_the_store_is_tried_until_it_is_loaded(monkeypatch: pytest.MonkeyPatch) 
         store.away = StoreAway("no such folder", "make it")
         snapshot = make_snapshot(store)
         keeping = asyncio.create_task(snapshot.keep())
-        await asyncio.sleep(0.05)
+        assert not await snapshot.assure()  # behind the first try in the same thread
         assert not snapshot.is_loaded.is_set()
         store.away = None
         await asyncio.wait_for(snapshot.is_loaded.wait(), 5)
