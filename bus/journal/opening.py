@@ -5,6 +5,7 @@ cut is checked, a log that is gone is missed. What is done with an open journal 
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import sqlite3
@@ -178,6 +179,8 @@ def _explain(path: Path, error: sqlite3.Error | OSError) -> JournalError:
         text = f"{error.filename or path}: {error.strerror}"
         if space.is_out_of_space(error):
             return Broken(f"{text}. Free some space.")
+        if error.errno == errno.EIO:
+            return Broken(f"{text}. Look at this disk.")
         return Unusable(
             f"{text}. Give its folder to the user that runs this, or set [bus] journal to another."
         )

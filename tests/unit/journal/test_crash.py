@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,4 +120,36 @@ def test_a_log_that_was_cut_ends_with_the_last_whole_commit(tmp_path: Path) -> N
     assert [row.id for row in bench.rows().values()] == list(ids("first"))
     assert bench.leftovers()["bodies"] == 1
     bench.put("second")
+    bench.journal.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "number"), [("fdatasync", n) for n in (1, 3, 4, 6, 8)] + [("fsync", n) for n in (1, 2, 3)]
+)
+def test_a_sync_that_fails_ends_the_process_and_loses_nothing(tmp_path: Path, call: str, number: int) -> None:
+    """The kernel may mark pages clean after a failed fsync, so nothing is tried again in the same life."""
+    strace = shutil.which("strace")
+    if strace is None:
+        if os.environ.get("CI"):
+            pytest.fail("strace is missing")
+        pytest.skip("strace is missing")
+    path = tmp_path / "journal.db"
+    inject = f"inject={call}:error=EIO:when={number}"
+    work = [sys.executable, "-m", "tests.unit.journal.crashing", str(path), "settle"]
+    done = subprocess.run(
+        [strace, "-f", "-o", str(tmp_path / "strace"), "-e", f"trace={call}", "-e", inject, *work],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if "not permitted" in done.stderr and not os.environ.get("CI"):
+        pytest.skip("strace may not trace here")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("bus.journal.api.Broken: ")
+    bench = reopen(path)
+    here = {row.id for row in bench.rows().values()}
+    expected = [set(ids("parent")), set(ids("same body", "own body"))]
+    assert here in (expected if "parent" in done.stdout.split() else [set(), *expected])
     bench.journal.close()
