@@ -39,8 +39,8 @@ format: setup  ## put the code into the project's format
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format .
 
-bench: setup  ## measure beside aiosmtpd and GNU Mailman, print the table, add it to bench/RESULTS.md
-	$(PY) -m bench
+bench: setup  ## measure beside aiosmtpd and GNU Mailman, print the tables (ARGS=--quick, ARGS=--record; see docs/bench.md)
+	$(PY) -m bench $(ARGS)
 
 lock: setup  ## renew requirements.lock from pyproject.toml
 	$(PY) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv
