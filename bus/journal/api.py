@@ -128,6 +128,8 @@ class Pause(Struct, frozen=True, kw_only=True):
 class Trim(Struct, frozen=True, kw_only=True):
     """Forget at most 500 of each kind of what is older than its window (ids 48 h, content keys 24 h)."""
 
+    shrink: bool = False  # the disk is short: give back free space even when there is little
+
 
 Op = Store | Settle | Defer | Blame | Shunt | Unshunt | Drop | Write | Acknowledged | Pause | Trim
 

@@ -90,6 +90,7 @@ class Changes(Struct):
     counts: dict[Queue, Counters] = {}  # to add
     paused: dict[Queue, bool] = {}
     trim: bool = False
+    shrink: bool = False
 
 
 class Wanted(Struct):

@@ -70,6 +70,7 @@ class Ledger:
                 self.changes.paused[op.queue] = op.paused
             case Trim():
                 self.changes.trim = True
+                self.changes.shrink |= op.shrink
             case _:
                 assert_never(op)
         return None

@@ -184,6 +184,7 @@ def save(connection: sqlite3.Connection, changes: Changes, now_ms: int) -> None:
         connection.execute(statement, (queue,))
     if changes.trim:
         _trim(connection, now_ms)
+        _give_back(connection, above=0 if changes.shrink else VACUUM_ABOVE)
 
 
 def _insert_entries(connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
@@ -286,7 +287,7 @@ def count_uses(connection: sqlite3.Connection, changes: Changes, known: Known) -
 
 
 def _trim(connection: sqlite3.Connection, now_ms: int) -> None:
-    """Forget the oldest ids when they are out of their window, and give free pages back to the file system."""
+    """Forget the oldest ids when they are out of their window."""
     query = "SELECT number, at_ms, key FROM seen ORDER BY number LIMIT ?"
     old = [
         row for row in connection.execute(query, (TRIM,)).fetchall() if not is_within(SEEN_MS, row[1], now_ms)
@@ -296,14 +297,13 @@ def _trim(connection: sqlite3.Connection, now_ms: int) -> None:
     connection.executemany(
         "DELETE FROM unreplied WHERE key = ? AND at_ms <= ?", [(key, at_ms) for _, at_ms, key in old if key]
     )
-    _give_back(connection)
 
 
-def _give_back(connection: sqlite3.Connection) -> None:
+def _give_back(connection: sqlite3.Connection, above: int) -> None:
     """Let the file shrink after a burst. One page a statement: sqlite3 makes one step of this pragma, which is one page."""
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (page_size,) = connection.execute("PRAGMA page_size").fetchone()
-    if free * page_size > VACUUM_ABOVE:
+    if free * page_size > above:
         for _ in range(min(free, VACUUM_PAGES)):
             connection.execute("PRAGMA incremental_vacuum(1)")
 
