@@ -31,6 +31,7 @@ WORK_PER_TURN = 256  # messages of runners read in one turn, and
 PUB_PER_TURN = 64  # of front-ends after them
 TURN_S = 0.25  # a turn comes at least so often: what is due is at most this late
 TRIM_S = 2.0  # at most 500 of each kind at a time: more than 20 million a day
+TRIM_SHORT_S = 0.25  # while the disk is short: 2 MiB at a time go back to it
 BOOKS_S = 60.0
 STUCK_S = 5.0  # a journal that takes longer than this for one batch takes no new mail
 
@@ -112,6 +113,8 @@ class Broker:
         if hub.flow.decide(is_journal_stuck=hub.committer.busy_s > STUCK_S):
             hub.tell_flow()
         now = time.monotonic()
+        if hub.committer.is_out_of_room and hub.flow.flow.reason != "disk":
+            hub.committer.ask(lambda journal: journal.free_octets(), self._note_room)
         if now >= self._next["second"]:
             self._next["second"] = now + 1.0
             self._requests.attendance.check_silence(now)
@@ -120,8 +123,8 @@ class Broker:
             self._next["beat"] = now + BEAT_S
             self._child.beat()
         if now >= self._next["trim"]:
-            self._next["trim"] = now + TRIM_S
-            hub.committer.submit(Trim(), _nothing)
+            self._next["trim"] = now + (TRIM_SHORT_S if hub.flow.flow.reason == "disk" else TRIM_S)
+            hub.committer.submit(Trim(shrink=hub.flow.flow.reason == "disk"), _nothing)
         if now >= self._next["books"]:
             self._next["books"] = now + BOOKS_S
             hub.committer.ask(lambda journal: journal.counters(), self._check_books)

@@ -20,6 +20,8 @@ from bus.writer import Fetch, Inbox, Log, Piece, Question, Report, Task, Then, W
 from config.clock import Clock
 from config.names import Queue
 
+JUST_NOW_S = 2.0
+
 
 class Recovered(Struct, frozen=True):
     """What an earlier life of the bus left."""
@@ -95,8 +97,8 @@ class Committer:
 
     @property
     def is_out_of_room(self) -> bool:
-        """Whether something waits that did not fit on the disk."""
-        return bool(self._writer.kept)
+        """Whether something did not fit on the disk, just now or still."""
+        return bool(self._writer.kept) or time.monotonic() - self._writer.full_at < JUST_NOW_S
 
     def stop(self) -> None:
         """Have everything made durable that was handed over and the journal closed, and do what is to be done with the results."""

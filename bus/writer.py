@@ -75,7 +75,7 @@ def octets_of(op: Op) -> int:
 
 
 class Writer:
-    """The thread's side. `busy_since` and `kept` are looked at by the main thread, never changed there."""
+    """The thread's side. The public attributes are looked at by the main thread, never changed there."""
 
     def __init__(
         self,
@@ -86,6 +86,7 @@ class Writer:
         report: Callable[[Sequence[Report]], None],
     ) -> None:
         self.busy_since = 0.0  # monotonic; 0: idle
+        self.full_at = float("-inf")  # monotonic
         self.kept: list[Task] = []  # what did not fit on the disk and must not be refused
         self._journal = journal
         self._clock = clock
@@ -144,7 +145,7 @@ class Writer:
                 results = self._apply(tasks)
             except Full as error:
                 self._log.error("journal.full", error=str(error))
-                self._journal.give_up_ballast()
+                self.full_at = time.monotonic()
                 self._write_what_fits(tasks)
             else:
                 self._say(tasks, results)
@@ -167,16 +168,26 @@ class Writer:
             ]
         )
         todo = self.kept + [task for task in tasks if not isinstance(task.op, Store)]
-        self.kept = []
-        for start in range(0, len(todo), SMALL_BATCH):
-            batch = todo[start : start + SMALL_BATCH]
-            if not self._try(batch):
-                self.kept += [task for task in batch if not self._try([task])]
+        self.kept = self._write_in_parts(todo)
+        if self.kept:
+            self._journal.give_up_ballast()  # not before: what is refused needs no room
+            self.kept = self._write_in_parts(self.kept)
+
+    def _write_in_parts(self, tasks: Sequence[Task]) -> list[Task]:
+        """Write what fits; returns the rest. An operation waits for an earlier one on the same item."""
+        rest: list[Task] = []
+        waiting: set[int | None] = set()
+        for start in range(0, len(tasks), SMALL_BATCH):
+            batch = tasks[start : start + SMALL_BATCH]
+            if waiting.isdisjoint(row_of(task.op) for task in batch) and self._try(batch):
+                continue
+            for task in batch:
+                if row_of(task.op) in waiting or not self._try([task]):
+                    rest.append(task)
+                    waiting.add(row_of(task.op))
+        return rest
 
     def _try(self, tasks: Sequence[Task]) -> bool:
-        rows_kept = {row_of(task.op) for task in self.kept}
-        if rows_kept.intersection(row_of(task.op) for task in tasks):
-            return False  # an earlier operation on the same item comes first
         try:
             self._say(tasks, self._apply(tasks))
         except Full:

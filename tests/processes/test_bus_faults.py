@@ -98,24 +98,23 @@ def test_a_lease_of_a_silent_runner_waits_until_master_says_that_it_is_gone(tmp_
 
     async def work() -> None:
         item = make_item()
-        zombie = Zombie(bus, "incoming-1:dead")
-        async with (
-            make_front(bus) as front,
-            Overseer(bus.settings, Instance("master:1"), lost.extend, lambda: ()) as overseer,
-        ):
-            await front.publish([item], b"x")
-            job = await asyncio.to_thread(zombie.take_job)
-            async with make_worker(bus, "incoming-2:1") as other:
-                await until(lambda: lost)
-                assert set(lost) == {zombie.instance}
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(anext(other), 0.5)
-                overseer.gone([zombie.instance], crashed=True)
-                lease = await anext(other)
-                assert (lease.item.id, lease.crashes) == (item.id, 1)
-                assert await asyncio.to_thread(zombie.settle, job) == "hello"
-                assert await lease.ack()
-        zombie.close()
+        with Zombie(bus, "incoming-1:dead") as zombie:
+            async with (
+                make_front(bus) as front,
+                Overseer(bus.settings, Instance("master:1"), lost.extend, lambda: ()) as overseer,
+            ):
+                await front.publish([item], b"x")
+                job = await asyncio.to_thread(zombie.take_job)
+                async with make_worker(bus, "incoming-2:1") as other:
+                    await until(lambda: lost)
+                    assert set(lost) == {zombie.instance}
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(anext(other), 0.5)
+                    overseer.gone([zombie.instance], crashed=True)
+                    lease = await anext(other)
+                    assert (lease.item.id, lease.crashes) == (item.id, 1)
+                    assert await asyncio.to_thread(zombie.settle, job) == "hello"
+                    assert await lease.ack()
 
     with running_bus(tmp_path) as bus:
         run(work)
@@ -188,15 +187,14 @@ def test_what_was_begun_is_given_on_when_its_process_is_gone(tmp_path: Path) -> 
     """The notes travel with the next lease."""
 
     async def work() -> None:
-        worker = Zombie(bus, "outgoing-1:1", OUTGOING)
-        item = make_item("outgoing")
-        async with make_front(bus) as front:
-            await front.publish([item], b"x")
-            job = await asyncio.to_thread(worker.take_job)
-            note = Note(number=0, part=(0, 1), instance=worker.instance)
-            worker.say(Progress(job.lease, note))
-            await asyncio.to_thread(worker.hear)
-        worker.close()
+        with Zombie(bus, "outgoing-1:1", OUTGOING) as worker:
+            item = make_item("outgoing")
+            async with make_front(bus) as front:
+                await front.publish([item], b"x")
+                job = await asyncio.to_thread(worker.take_job)
+                note = Note(number=0, part=(0, 1), instance=worker.instance)
+                worker.say(Progress(job.lease, note))
+                await asyncio.to_thread(worker.hear)
         bus.kill()
         bus.start()
         living = (Instance("outgoing-2:1"), worker.instance)
@@ -219,13 +217,12 @@ def test_a_bus_that_starts_is_told_who_lives(tmp_path: Path) -> None:
     """Begun by a process that master does not know: free at once."""
 
     async def work() -> None:
-        worker = Zombie(bus, "outgoing-1:1", OUTGOING)
-        async with make_front(bus) as front:
-            await front.publish([make_item("outgoing")], b"x")
-            job = await asyncio.to_thread(worker.take_job)
-            worker.say(Progress(job.lease, Note(number=0, part=(0, 1), instance=worker.instance)))
-            await asyncio.to_thread(worker.hear)
-        worker.close()
+        with Zombie(bus, "outgoing-1:1", OUTGOING) as worker:
+            async with make_front(bus) as front:
+                await front.publish([make_item("outgoing")], b"x")
+                job = await asyncio.to_thread(worker.take_job)
+                worker.say(Progress(job.lease, Note(number=0, part=(0, 1), instance=worker.instance)))
+                await asyncio.to_thread(worker.hear)
         bus.kill()
         bus.start()
         async with (
@@ -249,11 +246,10 @@ def test_a_runner_that_dies_with_one_item_is_a_witness_against_it(tmp_path: Path
         ):
             await front.publish([poison], b"x")
             for life in range(3):
-                victim = Zombie(bus, f"incoming-1:{life}")
-                job = await asyncio.to_thread(victim.take_job)
-                assert (job.item.id, job.crashes) == (poison.id, life)
-                overseer.gone([victim.instance], crashed=True)
-                victim.close()
+                with Zombie(bus, f"incoming-1:{life}") as victim:
+                    job = await asyncio.to_thread(victim.take_job)
+                    assert (job.item.id, job.crashes) == (poison.id, life)
+                    overseer.gone([victim.instance], crashed=True)
             await front.publish([good], b"x")
             async with make_worker(bus, "incoming-2:1") as worker:
                 assert (await anext(worker)).item.id == good.id

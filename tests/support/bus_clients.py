@@ -4,12 +4,13 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Self
 
 import zmq
 
 from bus import messages
 from bus.client import Front, Worker
-from bus.messages import Ack, Hello, Job, Problem, Settled
+from bus.messages import Ack, Hello, Job, Problem, Settled, Welcome
 from bus.sockets import connect, receive, send
 from config.clock import Clock
 from config.names import INCOMING, Instance, Queue
@@ -44,14 +45,26 @@ async def until(condition: Callable[[], object]) -> None:
 class Zombie:
     """A runner without a loop, so that it does nothing that it is not told to."""
 
-    def __init__(self, bus: BusProcess, instance: str, queue: Queue = INCOMING) -> None:
+    def __init__(
+        self,
+        bus: BusProcess,
+        instance: str,
+        queue: Queue = INCOMING,
+        *,
+        role: str = "runner",
+        socket: str = "work.sock",
+    ) -> None:
         self.instance = Instance(instance)
         self._queue = queue
+        self._role = role
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = connect(self._context, Path(bus.settings.site.run) / "work.sock")
+        self._socket = connect(self._context, Path(bus.settings.site.run) / socket)
 
     def say(self, message: messages.FromClient, *bodies: bytes) -> None:
-        wait_until(lambda: send(self._socket, (messages.encode(message), *bodies)))
+        self.say_frames(messages.encode(message), *bodies)
+
+    def say_frames(self, *frames: bytes) -> None:
+        wait_until(lambda: send(self._socket, frames) or None)
 
     def hear(self) -> messages.FromBus:
         assert self._socket.poll(10_000)
@@ -63,7 +76,7 @@ class Zombie:
     def hello(self, slots: int = 1) -> None:
         self.say(
             Hello(
-                role="runner",
+                role=self._role,
                 name="z",
                 instance=self.instance,
                 pid=os.getpid(),
@@ -71,7 +84,7 @@ class Zombie:
                 slots=slots,
             )
         )
-        self.hear()
+        assert isinstance(self.hear(), Welcome)
 
     def take_job(self) -> Job:
         self.hello()
@@ -87,6 +100,9 @@ class Zombie:
         assert isinstance(answer, Settled)
         return answer.results[0][1]
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
         self._context.term()
