@@ -21,7 +21,7 @@ from bus.journal import open_journal
 from bus.journal.api import Busy, Counters, Trim, Unusable
 from bus.lending import Lending
 from bus.requests import PUB, WORK, Requests
-from bus.sockets import bind, receive
+from bus.sockets import bind, has_message, receive
 from bus.writer import EX_SOFTWARE, Log
 from config.child import BEAT_S, Child, argument_parser, start_child
 from config.logs import log_uncaught, set_up
@@ -29,10 +29,12 @@ from config.names import EX_CONFIG, Queue
 
 WORK_PER_TURN = 256  # messages of runners read in one turn, and
 PUB_PER_TURN = 64  # of front-ends after them
+TICK_S = 0.01  # timers are looked at so often at most
 TURN_S = 0.25  # a turn comes at least so often: what is due is at most this late
 TRIM_S = 2.0  # at most 500 of each kind at a time: more than 20 million a day
 TRIM_SHORT_S = 0.25  # while the disk is short: 2 MiB at a time go back to it
 BOOKS_S = 60.0
+SWITCH_S = 0.0005  # the committer back from its sync waits at most so long for the interpreter; the default is 5 ms a commit
 STUCK_S = 5.0  # a journal that takes longer than this for one batch takes no new mail
 
 
@@ -46,7 +48,13 @@ class Broker:
         self._requests = Requests(hub, child.instance)
         self._lending = Lending(hub)
         self._is_stopping = False
-        self._next: dict[str, float] = {"second": 0.0, "beat": 0.0, "trim": TRIM_S, "books": BOOKS_S}
+        self._next: dict[str, float] = {
+            "tick": 0.0,
+            "second": 0.0,
+            "beat": 0.0,
+            "trim": TRIM_S,
+            "books": BOOKS_S,
+        }
 
     def stop(self, *_: object) -> None:
         """End after this turn; a signal handler."""
@@ -83,10 +91,11 @@ class Broker:
     def _drain(self, name: bytes, limit: int) -> bool:
         socket = self._sockets[name]
         for _ in range(limit):
-            frames = receive(socket)
-            if frames is None:
+            if not has_message(socket):
                 return False
-            self._requests.take(frames, name)
+            frames = receive(socket)
+            if frames is not None:
+                self._requests.take(frames, name)
         return True
 
     def _end(self) -> None:
@@ -107,12 +116,14 @@ class Broker:
         return max(0, min(pause_ms, due_ms - self._hub.clock.time_ms()))
 
     def _tick(self) -> None:
-        hub = self._hub
+        hub, now = self._hub, time.monotonic()
+        if now < self._next["tick"]:
+            return
+        self._next["tick"] = now + TICK_S
         hub.dispatch.tick(hub.clock.time_ms())
         hub.flow.look_at_queues(hub.dispatch.queues.values())
         if hub.flow.decide(is_journal_stuck=hub.committer.busy_s > STUCK_S):
             hub.tell_flow()
-        now = time.monotonic()
         if hub.committer.is_out_of_room and hub.flow.flow.reason != "disk":
             hub.committer.ask(lambda journal: journal.free_octets(), self._note_room)
         if now >= self._next["second"]:
@@ -178,8 +189,9 @@ def serve(child: Child, log: Log) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the bus; 1: another bus owns this journal; 78: the journal cannot be used as configured."""
+    sys.setswitchinterval(SWITCH_S)
     child = start_child(argument_parser("The bus of a Postroom site: queues and their journal."), argv)
-    log = set_up(child.settings, child.name)
+    log: Log = set_up(child.settings, child.name).bind()  # bound once, or every line pays for it
     log.info("process.started", pid=os.getpid(), journal=child.settings.bus.journal)
     try:
         return serve(child, log)
