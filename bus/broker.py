@@ -5,11 +5,12 @@ reports, confirmations, leases; then everything that gathered goes to the journa
 ZeroMQ is trusted for nothing but moving octets: docs/bus.md says how every loss is made good. Files and sockets are this user's alone.
 """
 
+import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import zmq
@@ -21,7 +22,7 @@ from bus.journal import open_journal
 from bus.journal.api import Busy, Counters, Trim, Unusable
 from bus.lending import Lending
 from bus.requests import PUB, WORK, Requests
-from bus.sockets import bind, has_message, receive
+from bus.sockets import bind, receive
 from bus.writer import EX_SOFTWARE, Log
 from config.child import BEAT_S, Child, argument_parser, start_child
 from config.logs import log_uncaught, set_up
@@ -35,6 +36,7 @@ TRIM_S = 2.0  # at most 500 of each kind at a time: more than 20 million a day
 TRIM_SHORT_S = 0.25  # while the disk is short: 2 MiB at a time go back to it
 BOOKS_S = 60.0
 SWITCH_S = 0.0005  # the committer back from its sync waits at most so long for the interpreter; the default is 5 ms a commit
+GC_THRESHOLD = (20_000, 20, 100)  # nothing here makes cycles in numbers
 STUCK_S = 5.0  # a journal that takes longer than this for one batch takes no new mail
 
 
@@ -69,34 +71,32 @@ class Broker:
         poller.register(self._hub.committer.wake_fd, zmq.POLLIN)
         if self._child.life_fd >= 0:
             poller.register(self._child.life_fd, zmq.POLLIN)
-        has_more = False
         while not self._is_stopping:
-            events = dict(poller.poll(0 if has_more else self._pause_ms()))
+            events = dict(poller.poll(self._pause_ms()))
             if self._child.life_fd in events:
                 self._is_stopping = True
-            has_more = self._turn()
+            self._turn(events)
         self._end()
 
-    def _turn(self) -> bool:
-        """Do all there is to do now; returns whether a socket has more."""
+    def _turn(self, events: Container[object]) -> None:
+        """Do all there is to do now; `events` has what is readable. What is left makes the next poll return at once."""
         hub = self._hub
-        has_more = self._drain(WORK, WORK_PER_TURN) | self._drain(PUB, PUB_PER_TURN)
+        for name, limit in ((WORK, WORK_PER_TURN), (PUB, PUB_PER_TURN)):
+            if self._sockets[name] in events:
+                self._drain(name, limit)
         hub.committer.collect()
         self._tick()
         hub.post.flush()
         self._lending.hand_out()
         hub.committer.hand_over()
-        return has_more
 
-    def _drain(self, name: bytes, limit: int) -> bool:
+    def _drain(self, name: bytes, limit: int) -> None:
         socket = self._sockets[name]
         for _ in range(limit):
-            if not has_message(socket):
-                return False
             frames = receive(socket)
-            if frames is not None:
-                self._requests.take(frames, name)
-        return True
+            if frames is None:
+                return
+            self._requests.take(frames, name)
 
     def _end(self) -> None:
         """Take nothing more; make durable and confirm what was taken."""
@@ -177,6 +177,8 @@ def serve(child: Child, log: Log) -> int:
     count = hub.dispatch.recover(recovered.rows, hub.clock.time_ms())
     log.info("bus.recovered", epoch=epoch, items=count, shunted=len(recovered.rows) - count)
     broker = Broker(child, hub, sockets)
+    gc.freeze()  # what was recovered stays; looking through it again and again would cost pauses
+    gc.set_threshold(*GC_THRESHOLD)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, broker.stop)
     child.ready()

@@ -4,7 +4,7 @@ The helpers here are the ways in which an item changes for a reason of the bus's
 """
 
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,15 @@ from typing import Any
 from bus.committer import Committer
 from bus.dispatch import Dispatch
 from bus.flow import FlowGauge, Marks
-from bus.journal.api import Row, Shunt
+from bus.fresh import Fresh
+from bus.journal.api import Row, Shunt, Work
 from bus.messages import MAX_HOP, FlowChanged, Item
 from bus.order import Entry
 from bus.peers import Peers
 from bus.post import Post
 from bus.writer import Log
 from config.clock import Clock
-from config.names import BUILT_IN_QUEUES, OUTGOING, Queue
+from config.names import BUILT_IN_QUEUES, OUTGOING, ItemId, Queue
 from config.settings import Settings
 
 
@@ -38,12 +39,19 @@ class Hub:
         self.post = Post(self.peers, sockets)
         self.dispatch = Dispatch(settings.bus.crashes_before_shunt, random.random)
         self.flow = FlowGauge(make_marks(settings))
+        self.fresh = Fresh()
 
-    def add(self, rows: Iterable[Row], items: Iterable[Item]) -> None:
-        """Take in items that are durable now; those that have been going round in a circle are set aside."""
+    def add(self, rows: Iterable[Row], items: Iterable[Item], works: Mapping[ItemId, Work]) -> None:
+        """Take in items that are durable now; those that have been going round in a circle are set aside.
+
+        `works` has what their first lease needs, for those of which all is at hand.
+        """
         circling = {item.id: item.hop for item in items if item.hop > MAX_HOP}
+        now_ms = self.clock.time_ms()
         for row in rows:
-            entry = self.dispatch.add(row, self.clock.time_ms())
+            entry = self.dispatch.add(row, now_ms)
+            if row.id in works:
+                self.fresh.put(row.row, works[row.id])
             if row.id in circling:
                 self.dispatch.withdraw(entry)
                 detail = f"{circling[row.id]} handlers in a row made it"

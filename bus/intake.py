@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from bus.hub import Hub
-from bus.journal.api import Acknowledged, Store, Stored
+from bus.journal.api import Acknowledged, Store, Stored, Work
 from bus.messages import Item, Publish, Refused, Replied
 from bus.peers import Peer
 from config.failpoints import fail
@@ -48,21 +48,24 @@ class Intake:
             content_keys=message.content_keys,
             released=message.released,
         )
-        self._hub.committer.submit(operation, partial(self._stored, peer.instance, message.items))
+        self._hub.committer.submit(operation, partial(self._stored, peer.instance, operation))
 
     def replied(self, peer: Peer, message: Replied, _: Sequence[bytes]) -> None:
         """Note that our 250 was read: the same mail again is wanted again."""
         ids = tuple(filter(is_id, message.ids))
         self._hub.committer.submit(Acknowledged(ids=ids), _nothing)
 
-    def _stored(self, instance: Instance, items: tuple[Item, ...], result: Stored | Refused) -> None:
+    def _stored(self, instance: Instance, operation: Store, result: Stored | Refused) -> None:
+        items = operation.items
         first = items[0].id
         self._pending.discard((instance, first))
         if isinstance(result, Refused):
             self._hub.post.send(instance, result)
             return
         if result.rows:
-            self._hub.add(result.rows, items)
+            content = operation.content
+            works = {item.id: Work(item=item, content=content, recipients=None, notes=()) for item in items}
+            self._hub.add(result.rows, items, works)
         self._hub.post.confirm(instance, first, result.ids)
         for item, stored_id in zip(items, result.ids, strict=True):
             if item.id != stored_id:

@@ -20,10 +20,19 @@ class Lending:
         self._hub = hub
 
     def hand_out(self) -> None:
-        """Lease whatever can be leased now."""
+        """Lease whatever can be leased now; what has just been made durable is still here, the rest is read."""
         grants = self._hub.dispatch.grant(stopped=self._hub.flow.stopped)
-        if grants:
-            self._hub.committer.fetch([grant.row for grant in grants], partial(self._fetched, grants))
+        if not grants:
+            return
+        to_read = []
+        for grant in grants:
+            work = self._hub.fresh.take(grant.row)
+            if work is None:
+                to_read.append(grant)
+            else:
+                self._fetched([grant], [work])
+        if to_read:
+            self._hub.committer.fetch([grant.row for grant in to_read], partial(self._fetched, to_read))
 
     def _fetched(self, grants: Sequence[Grant], found: Sequence[Work | Corrupt]) -> None:
         for grant, work in zip(grants, found, strict=True):

@@ -9,11 +9,12 @@ from functools import partial
 
 from bus.hub import Hub
 from bus.intake import find_item_fault
-from bus.journal.api import Blame, Defer, Settle, SettledRow, Shunt, Write
+from bus.journal.api import Blame, Defer, Settle, SettledRow, Shunt, Work, Write
 from bus.leases import Lease, Standing
 from bus.messages import MAX_OUTPUTS, Ack, LeaseToken, Progress, Retry, Return, SetAside
 from bus.order import Entry
 from bus.peers import Peer
+from config.names import ItemId
 
 MAX_DETAIL = 8192  # characters kept of what a shunt says to a person
 
@@ -50,7 +51,7 @@ class Settling:
             held=message.held,
             note=message.note,
         )
-        self._hub.committer.submit(operation, partial(self._acked, peer, message, entry))
+        self._hub.committer.submit(operation, partial(self._acked, peer, message.lease, entry, operation))
 
     def retry(self, peer: Peer, message: Retry, _: Sequence[bytes]) -> None:
         """Let the item wait, or set it aside when it has been tried enough."""
@@ -112,12 +113,14 @@ class Settling:
 
     # What is durable ---------------------------------------------------------------------------------------------------
 
-    def _acked(self, peer: Peer, message: Ack, entry: Entry, result: SettledRow) -> None:
+    def _acked(
+        self, peer: Peer, token: LeaseToken, entry: Entry, operation: Settle, result: SettledRow
+    ) -> None:
         hub = self._hub
         hub.dispatch.remove(entry)
         if result.rows:
-            hub.add(result.rows, (placed.item for placed in message.outputs))
-        self._say(peer, message.lease, "done" if result.done else "stale")
+            hub.add(result.rows, (placed.item for placed in operation.outputs), _works(operation))
+        self._say(peer, token, "done" if result.done else "stale")
 
     def _deferred(self, peer: Peer, token: LeaseToken, entry: Entry, operation: Defer, _: None) -> None:
         self._hub.dispatch.put_off(entry, operation)
@@ -164,6 +167,21 @@ def _find_fault(message: Ack, bodies: Sequence[bytes]) -> str:
     if len({placed.item.id for placed in message.outputs}) != len(message.outputs):
         return "two outputs with one id"
     return ""
+
+
+def _works(operation: Settle) -> dict[ItemId, Work]:
+    """Return what the leases of those outputs need that use no body of the settled item."""
+    bodies = operation.bodies
+    return {
+        placed.item.id: Work(
+            item=placed.item,
+            content=bodies[placed.content],
+            recipients=None if placed.recipients is None else bodies[placed.recipients],
+            notes=(),
+        )
+        for placed in operation.outputs
+        if placed.content >= 0 and placed.recipients != -1
+    }
 
 
 def _nothing(_: object) -> None:

@@ -15,6 +15,9 @@ import zmq
 LARGE = 64 * 1024  # octets from which pyzmq hands a frame over without a copy
 MAX_FRAME = 2**30  # octets; a seat belt, sizes are checked where they mean something
 
+_NOBLOCK = int(zmq.NOBLOCK)  # plain numbers: arithmetic with pyzmq's enums costs more than the call
+_NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+
 
 def bind(context: zmq.Context[zmq.Socket[bytes]], path: Path) -> zmq.Socket[bytes]:
     """Listen on a unix socket that only this user can open."""
@@ -46,18 +49,23 @@ def connect(context: zmq.Context[zmq.Socket[bytes]], path: Path) -> zmq.Socket[b
 def receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
     """Return the next message, None when there is none."""
     try:
-        return socket.recv_multipart(zmq.NOBLOCK)
+        frames = [socket.recv(_NOBLOCK)]
     except zmq.Again:
         return None
+    while socket.getsockopt(zmq.RCVMORE):
+        frames.append(socket.recv())  # a message arrives whole
+    return frames
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[bytes]) -> bool:
     """Send a message whole or not at all; False when the peer is not there or takes nothing."""
-    has_large = any(len(frame) >= LARGE for frame in frames)
+    last = len(frames) - 1
     try:
-        socket.send_multipart(frames, zmq.NOBLOCK, copy=not has_large)
+        for number, frame in enumerate(frames):  # only the first can be refused
+            flags = _NOBLOCK if number == last else _NOBLOCK_MORE
+            socket.send(frame, flags, copy=len(frame) < LARGE)
     except zmq.ZMQError as error:
-        if error.errno in (errno.EAGAIN, errno.EHOSTUNREACH, zmq.EAGAIN):
+        if error.errno in (errno.EAGAIN, errno.EHOSTUNREACH):
             return False
         raise
     return True

@@ -1,7 +1,7 @@
 """The loop that owns the journal, in a thread of its own: gathers a batch, makes it durable in one transaction, reports.
 
-While one commit runs, the next batch gathers by itself, so there is no timer (group commit). Operations are applied in the order
-in which they came, questions after them; reports come in that order too, so that a question sees what is reported before it.
+While one commit runs, the next batch gathers by itself, so there is no timer (group commit). What leases wait for is read first. Operations are applied in the
+order in which they came, questions after them; they are reported in that order too, so that a question sees what is reported before it.
 
 A full disk refuses new mail, gives up the ballast and keeps what must not be refused (settlements) until there is room. A
 broken one, and any error that nobody expected, ends the process at once: only a new start can tell what is on the disk.
@@ -100,8 +100,11 @@ class Writer:
         while not self._is_over or self.kept:
             pieces = self._gather()
             self.busy_since = time.monotonic()
+            self._fetch(
+                [piece for piece in pieces if isinstance(piece, Fetch)]
+            )  # a runner waits, and it is quick
             self._write([piece for piece in pieces if isinstance(piece, Task)])
-            self._read(pieces)
+            self._answer([piece for piece in pieces if isinstance(piece, Question)])
             self.busy_since = 0.0
             if self._is_over and self.kept:
                 break  # no room at the very end: the clients will settle again under the next bus
@@ -201,16 +204,14 @@ class Writer:
 
     # Reading -----------------------------------------------------------------------------------------------------------
 
-    def _read(self, pieces: Sequence[Piece]) -> None:
-        fetches = [piece for piece in pieces if isinstance(piece, Fetch)]
-        if fetches:
-            self._fetch(fetches)
-        for piece in pieces:
-            if isinstance(piece, Question):
-                self._report([Report(piece.then, piece.ask(self._journal))])
+    def _answer(self, questions: Sequence[Question]) -> None:
+        for question in questions:
+            self._report([Report(question.then, question.ask(self._journal))])
 
     def _fetch(self, fetches: Sequence[Fetch]) -> None:
         """Read all items at once; a body that is not what was stored spoils its own item alone."""
+        if not fetches:
+            return
         wanted = [row for fetch in fetches for row in fetch.rows]
         found: dict[int, Work | Corrupt] = {}
         while len(found) < len(wanted):
