@@ -132,7 +132,7 @@ class Dialogue:
     def _pump(self) -> None:
         """Use up the input, as far as nothing must be awaited."""
         for _ in range(MAX_TURN):
-            if self.want is not None or self.is_held or self.is_closing:
+            if self.want is not None or self.is_held or self.is_closing or not self._input:
                 return
             if self._gathering is not None:
                 if not self._gather(self._gathering):
@@ -142,7 +142,7 @@ class Dialogue:
             if line is None:
                 return
             self._attempt(partial(self._answer, line))
-        if self.want is None and not self.is_closing and len(self._input):
+        if self.want is None and not self.is_closing and self._input:
             self.want = Pause()
 
     def _gather(self, gathering: Gathering) -> bool:

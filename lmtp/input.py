@@ -28,6 +28,9 @@ class Input:
     def __len__(self) -> int:
         return len(self.data) - self.position
 
+    def __bool__(self) -> bool:
+        return self.position < len(self.data)
+
     @property
     def at(self) -> int:
         """The place of the reading position in the whole stream."""

@@ -291,3 +291,7 @@ class Server:
         except TimeoutError:
             return False
         return True
+
+
+def _pass_reply() -> None:
+    fail("lmtp.reply.after")
