@@ -12,6 +12,8 @@ from typing import Any
 _SPELLED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _SPELLED_BUT_LINES = {code: text for code, text in _SPELLED.items() if code not in (0x09, 0x0A)}
 
+MAX_CELL = 80  # characters; an address of 64 octets and a domain fit
+
 Row = Mapping[str, Any]
 
 
@@ -52,7 +54,7 @@ def write_listing(rows: Iterable[Row], columns: Sequence[str], *, json: bool, em
     is_number = [all(_is_number(value) for value in cells) for cells in zip(*values, strict=True)]
     table = [
         [column.replace("_", " ") for column in columns],
-        *([printable(cell) for cell in row] for row in values),
+        *([_cut(printable(cell)) for cell in row] for row in values),
     ]
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     for cells in table:
@@ -61,6 +63,11 @@ def write_listing(rows: Iterable[Row], columns: Sequence[str], *, json: bool, em
             for cell, width, right in zip(cells, widths, is_number, strict=True)
         )
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def _cut(text: str) -> str:
+    """Keep a table readable beside one long subject; JSON has all of it."""
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 
 def _is_number(value: object) -> bool:

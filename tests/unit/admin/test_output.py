@@ -43,3 +43,10 @@ def test_an_empty_listing_says_what_is_not_there(capsys: pytest.CaptureFixture[s
 def test_facts_of_one_thing_stand_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     write_pairs({"list_id": "ant", "n": 1})
     assert capsys.readouterr().out == "list id  ant\nn        1\n"
+
+
+def test_one_long_cell_does_not_widen_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    write_listing([{"subject": "a" * 4000}], ("subject",), json=False)
+    head, line = capsys.readouterr().out.splitlines()
+    assert head == "subject"
+    assert line == "a" * 79 + "…"
