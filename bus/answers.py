@@ -119,7 +119,12 @@ class Answers:
         reply(
             {
                 "queues": queues,
-                "flow": {"state": flow.state, "reason": flow.reason, "full": list(flow.full)},
+                "flow": {
+                    "state": flow.state,
+                    "reason": flow.reason,
+                    "full": list(flow.full),
+                    "resting": sorted(hub.flow.stopped),  # not leased, since what they lead to is full
+                },
                 "epoch": hub.epoch,
                 "clients": clients,
             }

@@ -50,6 +50,7 @@ class Broker:
         self._requests = Requests(hub, child.instance)
         self._lending = Lending(hub)
         self._is_stopping = False
+        self._is_tick_owed = False  # something happened since timers were looked at
         self._next: dict[str, float] = {
             "tick": 0.0,
             "second": 0.0,
@@ -110,14 +111,15 @@ class Broker:
 
     def _pause_ms(self) -> int:
         due_ms = self._hub.dispatch.next_ms()
-        pause_ms = int(TURN_S * 1000)
+        pause_ms = int((TICK_S if self._is_tick_owed else TURN_S) * 1000)
         if due_ms is None:
             return pause_ms
         return max(0, min(pause_ms, due_ms - self._hub.clock.time_ms()))
 
     def _tick(self) -> None:
         hub, now = self._hub, time.monotonic()
-        if now < self._next["tick"]:
+        self._is_tick_owed = now < self._next["tick"]
+        if self._is_tick_owed:
             return
         self._next["tick"] = now + TICK_S
         hub.dispatch.tick(hub.clock.time_ms())

@@ -13,7 +13,11 @@ from tests.support.bus_process import make_item, make_output, running_bus
 pytestmark = pytest.mark.slow
 
 
-def test_a_message_goes_through_two_queues(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_message_goes_through_two_queues(tmp_path: Path, loop: str) -> None:
+    """Also where the event loop is uvloop: both watch ZeroMQ's descriptor."""
+    factory = asyncio.new_event_loop if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+
     async def go() -> None:
         async with (
             Front(bus.settings, "lmtp-1", Instance("lmtp-1:1"), Clock()) as front,
@@ -34,7 +38,8 @@ def test_a_message_goes_through_two_queues(tmp_path: Path) -> None:
             assert await lease.ack()
 
     with running_bus(tmp_path) as bus:
-        asyncio.run(asyncio.wait_for(go(), 10))
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(asyncio.wait_for(go(), 10))
         incoming, outgoing = bus.queue("incoming"), bus.queue("outgoing")
         assert (incoming["accepted"], incoming["done"], outgoing["produced"], outgoing["done"]) == (
             1,

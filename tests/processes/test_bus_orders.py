@@ -127,7 +127,7 @@ def test_status_lists_every_queue_and_every_client(bus: BusProcess) -> None:
                 "request",
                 "bounces",
             }
-            assert status["flow"] == {"state": "ok", "reason": "", "full": []}
+            assert status["flow"] == {"state": "ok", "reason": "", "full": [], "resting": []}
 
     run(work)
 
@@ -238,8 +238,9 @@ def test_a_full_queue_is_told_to_front_ends_and_opens_again(tmp_path: Path) -> N
                 await front.publish([make_item(list_id="")], b"x")
             assert refused.value.kind == "full"
             bus.ask("resume", queue="incoming")
-            while front.flow.full:
+            for _ in range(13):
                 assert await (await anext(worker)).ack()
+            await until(lambda: not front.flow.full)
 
     with running_bus(tmp_path, max_items=10) as bus:
         run(work)
@@ -251,6 +252,7 @@ def test_a_full_outgoing_queue_stops_incoming_and_not_the_front_ends(tmp_path: P
         async with make_front(bus) as front, make_worker(bus) as incoming:
             for _ in range(11):
                 await front.publish([make_item("outgoing", "")], b"x")
+            await until(lambda: bus.ask("status")["flow"]["resting"] == ["incoming"])
             await front.publish([make_item()], b"x")
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(incoming), 1)

@@ -130,7 +130,8 @@ class DispatchMachine(RuleBasedStateMachine):
         if loses and claimed:
             row = max(claimed)
             del claimed[row], live.in_hand[row]
-            if self.begun.get(row) == live.instance:
+        for row, owner in list(self.begun.items()):
+            if owner == live.instance and row not in claimed:
                 del self.begun[row]
         ids = {self.rows[row].id: row for row in claimed if row in self.rows}
         adopted = self.dispatch.hello(live.instance, live.queue, live.slots, list(ids))
@@ -162,7 +163,8 @@ class DispatchMachine(RuleBasedStateMachine):
     def _die(self, pick: int, crashed: bool) -> None:
         live = self._pick(pick)
         del self.live[live.instance]
-        held = [row for row, number in live.in_hand.items() if number or self.begun.get(row) == live.instance]
+        held = [row for row, number in live.in_hand.items() if number]
+        held += [row for row, owner in self.begun.items() if owner == live.instance and row not in held]
         before = {row: self.rows[row].crashes for row in held if row in self.rows}
         pairs = self.dispatch.gone(live.instance, crashed=crashed)
         accused = {operation.row: operation for _, operation in pairs if isinstance(operation, Blame)}
@@ -237,7 +239,7 @@ class DispatchMachine(RuleBasedStateMachine):
 
     def _could_run(self, queue: Queue, list_id: str) -> bool:
         mates = [one for one in self.rows.values() if (one.queue, one.list_id) == (queue, list_id)]
-        busy = self.fixed | {one for live in self.live.values() for one in live.in_hand}
+        busy = self.fixed | self.begun.keys() | {one for live in self.live.values() for one in live.in_hand}
         waiting = [one for one in mates if one.state == 0]
         return (
             bool(waiting)
@@ -399,8 +401,7 @@ class DispatchMachine(RuleBasedStateMachine):
             row.row: row.begun_by
             for row in self.rows.values()
             if row.begun_by is not None
-            and row.begun_by in self.live
-            and row.row in self.live[row.begun_by].in_hand
+            and row.begun_by in self.live  # also when its settlement was under way
             and row.state == 0
         }
         if knows:
