@@ -16,7 +16,7 @@ from bus import messages
 from bus.books import imbalance
 from bus.hub import Hub
 from bus.intake import is_id
-from bus.journal.api import Counters, Drop, Journal, Pause, Row, Shunted, State, Unshunt, Work
+from bus.journal.api import Corrupt, Counters, Drop, Journal, Pause, Row, Shunted, State, Unshunt, Work
 from bus.messages import Answer, Ask, Item, Note
 from bus.order import Entry
 from bus.peers import Peer
@@ -27,7 +27,7 @@ BATCH = 500  # items released or dropped in one operation
 MAX_LISTED = 10_000  # of one listing; narrow it by queue or list
 _COUNTERS = ("accepted", "produced", "released", "done", "dropped", "suppressed", "held")
 
-Reply = Callable[..., None]  # (data, content=None)
+Reply = Callable[..., None]  # (data, content=None, error="")
 
 
 class BadQuestion(Exception):
@@ -84,8 +84,8 @@ class Answers:
     def ask(self, peer: Peer, message: Ask, _: Sequence[bytes]) -> None:
         """Answer now, or when the journal's thread has."""
 
-        def reply(data: Any, content: bytes | None = None) -> None:
-            answer = Answer(data=data, number=message.number)
+        def reply(data: Any, content: bytes | None = None, error: str = "") -> None:
+            answer = Answer(data=data, error=error, number=message.number)
             self._hub.post.send(peer.instance, answer, [] if content is None else [content])
 
         try:
@@ -188,12 +188,21 @@ class Answers:
         if not rows:
             raise BadQuestion(f"no shunted item {item_id}")
 
-        def read(journal: Journal) -> tuple[list[Shunted], list[Work]]:
-            return journal.shunted(None, None, rows[0] - 1, 1), journal.fetch(rows[:1])
+        def read(journal: Journal) -> tuple[Shunted, Work | None] | None:
+            found = journal.shunted(None, None, rows[0] - 1, 1)
+            if not found or found[0].row != rows[0]:
+                return None  # dropped meanwhile
+            try:
+                return found[0], journal.fetch(rows)[0]
+            except Corrupt:  # that is why it was shunted
+                return found[0], None
 
-        def tell(found: tuple[list[Shunted], list[Work]]) -> None:
-            (shunted,), (work,) = found
-            reply({**_show(shunted), "item": _plain(work.item)}, work.content)
+        def tell(found: tuple[Shunted, Work | None] | None) -> None:
+            if found is None:
+                reply(None, error=f"no shunted item {item_id}")
+            else:
+                shunted, work = found
+                reply({**_show(shunted), "item": _plain(shunted.item)}, work.content if work else b"")
 
         self._hub.committer.ask(read, tell)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.client import Away, Lease, Overseer, Worker, publish_now
+from bus.client import Away, Lease, Overseer, Worker, ask_with_content, publish_now
 from bus.messages import Note, Progress
 from config.names import OUTGOING, Instance
 from tests.support.bus_clients import Zombie, make_front, make_worker, run, until
@@ -304,13 +304,42 @@ def test_a_journal_that_cannot_be_made_is_a_configuration_error(tmp_path: Path) 
     bus.kill()
 
 
-def test_a_broken_disk_ends_the_bus(tmp_path: Path) -> None:
-    """Nothing of what was being written is confirmed; only a new start can tell what is on the disk."""
+@pytest.mark.parametrize("place", ["bus.commit.before", "bus.publish.received"])
+def test_an_error_that_nobody_expects_ends_the_bus(tmp_path: Path, place: str) -> None:
+    """In either thread. Nothing of what was being written is confirmed; only a new start can tell what is on the disk."""
     with running_bus(tmp_path) as bus:
         bus.kill()
-        bus.start("bus.commit.before=error")
+        bus.start(f"{place}=error")
         with pytest.raises(Away):
             publish_now(bus.settings, [make_item()], b"x", timeout_s=1)
         assert bus.wait() == 70
         bus.start()
         assert bus.queue("incoming")["accepted"] == 0
+
+
+def test_a_body_that_is_not_what_was_stored_is_set_aside_and_can_be_looked_at(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_worker(bus) as worker:
+            assert (await anext(worker)).item.id == good.id
+
+    with running_bus(tmp_path) as bus:
+        bad, good = make_item(list_id=""), make_item(list_id="")
+        publish_now(bus.settings, [bad], b"spoiled")
+        publish_now(bus.settings, [good], b"sound")
+        assert bus.stop() == 0
+        journal = tmp_path / "journal.db"
+        journal.write_bytes(journal.read_bytes().replace(b"spoiled", b"rotten!"))
+        bus.start()
+        run(work)
+        shown, content = ask_with_content(bus.settings, "shunt", id=bad.id)
+        assert (shown["reason"], content) == ("corrupt-body", b"")
+        assert bus.ask("drop", ids=[bad.id]) == {"count": 1}
+
+
+def test_a_bus_whose_master_is_gone_ends_in_order(tmp_path: Path) -> None:
+    with running_bus(tmp_path) as bus:
+        process = bus.process
+        assert process is not None
+        bus.let_go()
+        assert process.wait(10) == 0
+        assert bus.events("process.stopped")

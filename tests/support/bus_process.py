@@ -117,6 +117,11 @@ class BusProcess:
         """Ask it to end; returns its exit status."""
         return self._end(signal.SIGTERM)
 
+    def let_go(self) -> None:
+        """End the life pipe, as the death of master does."""
+        os.close(self._life)
+        self._life = os.open(os.devnull, os.O_RDONLY)
+
     def wait(self) -> int:
         """Wait for its end, which something else brings about."""
         return self._end(None)
