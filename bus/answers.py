@@ -132,11 +132,12 @@ class Answers:
 
     def _queue_status(self, queue: Queue, counters: Counters) -> dict[str, Any]:
         hub, now_ms = self._hub, self._hub.clock.time_ms()
-        gauges = hub.dispatch.gauges(queue)
+        order = hub.dispatch.order_of(queue)
+        gauges = order.gauges()
         return {
             "queue": queue,
             **gauges,
-            "oldest_age_s": round(max(0, now_ms - hub.dispatch.oldest_ms(queue, now_ms)) / 1000, 1),
+            "oldest_age_s": round(max(0, now_ms - order.oldest_ms(now_ms)) / 1000, 1),
             **{name: getattr(counters, name) for name in _COUNTERS},
             "paused": queue in hub.dispatch.paused,
             "balanced": imbalance(counters, sum(gauges.values())) == 0,
@@ -266,7 +267,7 @@ class Answers:
             "queue": item.queue,
             "list_id": item.list_id,
             "recipient": item.recipient,
-            "state": self._hub.dispatch.state_of(entry) if entry else row.state.name.lower(),
+            "state": entry.state if entry else row.state.name.lower(),
             "due_at": _iso(row.due_ms) if row.state is State.DEFERRED else None,
             "attempts": row.attempts,
             "reason": reason,

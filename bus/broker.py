@@ -154,7 +154,7 @@ class Broker:
 
     def _check_books(self, counters: dict[Queue, Counters]) -> None:
         for queue in self._hub.queues():
-            items = sum(self._hub.dispatch.gauges(queue).values())
+            items = sum(self._hub.dispatch.order_of(queue).gauges().values())
             missing = imbalance(counters.get(queue, Counters()), items)
             if missing:
                 self._hub.log.error("books.wrong", queue=queue, missing=missing, items=items)

@@ -16,7 +16,6 @@ What does not belong here: sockets and peers (broker.py), order within a queue (
 """
 
 import heapq
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
 from bus.journal.api import Blame, Defer, Row, Shunt, State
@@ -31,14 +30,6 @@ STRICT_QUEUES = frozenset(
 )  # a retry keeps its place: join, then leave, is not leave, then join
 GRACE_MS = 1000  # after a start: how long those that live may take to say what they have in hand
 JUMP_MS = 1000  # a clock set back by more than this moves what is due
-
-GAUGES = {
-    Where.WAITING: "ready",
-    Where.LEASED: "leased",
-    Where.BUSY: "leased",
-    Where.HELD: "deferred",
-    Where.ASIDE: "deferred",
-}
 
 
 class Dispatch:
@@ -347,35 +338,6 @@ class Dispatch:
                     order = self.order_of(entry.row.queue)
                     order.put_nearer(entry, clamp_due(entry.due_ms, now_ms), now_ms)
                 self._set_timer(entry)
-
-    # Looking -----------------------------------------------------------------------------------------------------------
-
-    def gauges(self, queue: Queue) -> dict[str, int]:
-        """Count the items of a queue by what an operator calls their state."""
-        order = self.queues.get(queue)
-        counts = dict.fromkeys(("ready", "leased", "deferred", "shunted"), 0)
-        if order is not None:
-            for where, count in Counter(entry.where for entry in order.live.values()).items():
-                counts[GAUGES[where]] += count
-            counts["shunted"] = len(order.shunted)
-        return counts
-
-    def state_of(self, entry: Entry) -> str:
-        """Return what an operator calls the state of an item."""
-        return GAUGES.get(entry.where, "shunted")
-
-    def oldest_ms(self, queue: Queue, now_ms: int) -> int:
-        """Return since when the item that waits longest has been in this queue; `now_ms` when none waits."""
-        order = self.queues.get(queue)
-        if order is None:
-            return now_ms
-        return min(
-            (
-                max(entry.row.entered_ms, 0 if entry.row.first_retry_ms else entry.due_ms)
-                for entry in order.live.values()
-            ),
-            default=now_ms,
-        )
 
     # Parts -------------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ What does not belong here: leases and workers (dispatch.py), pauses between atte
 
 import enum
 import heapq
-from collections import deque
+from collections import Counter, deque
 
 from bus.journal.api import Row, State
 from bus.retry import clamp_due
@@ -37,6 +37,15 @@ class Where(enum.Enum):
     LEAVING = enum.auto()  # shunted, and being released or dropped
 
 
+_NAMES = {
+    Where.WAITING: "ready",
+    Where.LEASED: "leased",
+    Where.BUSY: "leased",
+    Where.HELD: "deferred",
+    Where.ASIDE: "deferred",
+}
+
+
 class Entry:
     """One item of a queue; it is in exactly one place."""
 
@@ -48,6 +57,11 @@ class Entry:
         self.where = Where.ASIDE
         self.due_ms = 0
         self.wake_ms = 0  # when tick has something to do for it
+
+    @property
+    def state(self) -> str:
+        """What an operator calls the place of this item."""
+        return _NAMES.get(self.where, "shunted")
 
     @property
     def is_alone(self) -> bool:
@@ -212,6 +226,23 @@ class QueueOrder:
             self._lanes.pop(lane.key, None)
         else:
             self._offer(lane)
+
+    def gauges(self) -> dict[str, int]:
+        """Count the items by what an operator calls their state."""
+        counts = dict.fromkeys(("ready", "leased", "deferred"), 0)
+        for where, count in Counter(entry.where for entry in self.live.values()).items():
+            counts[_NAMES[where]] += count
+        return {**counts, "shunted": len(self.shunted)}
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """Return since when the item that waits longest has been here; `now_ms` when none waits."""
+        return min(
+            (
+                max(entry.row.entered_ms, 0 if entry.row.first_retry_ms else entry.due_ms)
+                for entry in self.live.values()
+            ),
+            default=now_ms,
+        )
 
     def _lane(self, row: Row) -> Lane:
         key: str | int = row.list_id or row.row

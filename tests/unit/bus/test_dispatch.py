@@ -136,7 +136,7 @@ def test_the_third_crash_sets_aside() -> None:
     assert isinstance(shunt, Shunt)
     assert shunt.reason == "crash-loop"
     dispatch.shunt(pairs[1][0])
-    assert dispatch.gauges(QUEUE)["shunted"] == 1
+    assert dispatch.order_of(QUEUE).gauges()["shunted"] == 1
 
 
 def held_rows(dispatch: Dispatch, instance: Instance) -> set[int]:
@@ -346,7 +346,7 @@ def test_a_shunted_item_is_picked_once_and_comes_back_in_its_place() -> None:
     assert dispatch.pick_shunted([item_id(2)], None, None) == []
     (entry,) = dispatch.pick_shunted(None, QUEUE, ListId("a"))
     assert dispatch.pick_shunted(None, QUEUE, None) == []
-    assert dispatch.gauges(QUEUE) == {"ready": 1, "leased": 0, "deferred": 0, "shunted": 1}
+    assert dispatch.order_of(QUEUE).gauges() == {"ready": 1, "leased": 0, "deferred": 0, "shunted": 1}
     dispatch.unshunt(entry, make_row(1, "a"))
     dispatch.hello(ANN, QUEUE, 1, ())
     assert granted(dispatch) == [(1, ANN)]
@@ -374,6 +374,6 @@ def test_gauges_and_ages_are_counted_from_the_items() -> None:
         make_row(2, entered_ms=NOW_MS - 9000, state=State.DEFERRED, due_ms=NOW_MS + 1),
         make_row(3, entered_ms=NOW_MS - 99_000, state=State.SHUNTED),
     )
-    assert dispatch.gauges(QUEUE) == {"ready": 1, "leased": 0, "deferred": 1, "shunted": 1}
-    assert dispatch.oldest_ms(QUEUE, NOW_MS) == NOW_MS - 5000
-    assert dispatch.oldest_ms(Queue("owner"), NOW_MS) == NOW_MS
+    assert dispatch.order_of(QUEUE).gauges() == {"ready": 1, "leased": 0, "deferred": 1, "shunted": 1}
+    assert dispatch.order_of(QUEUE).oldest_ms(NOW_MS) == NOW_MS - 5000
+    assert dispatch.order_of(Queue("owner")).oldest_ms(NOW_MS) == NOW_MS

@@ -428,7 +428,7 @@ class DispatchMachine(RuleBasedStateMachine):
         if not self.pending:
             counters = self.journal.counters()
             for queue in QUEUES:
-                items = sum(self.dispatch.gauges(queue).values())
+                items = sum(self.dispatch.order_of(queue).gauges().values())
                 assert imbalance(counters.get(queue, Counters()), items) == 0
 
     def teardown(self) -> None:
