@@ -7,6 +7,7 @@ ZeroMQ is trusted for nothing but moving octets: docs/bus.md says how every loss
 
 import gc
 import os
+import select
 import signal
 import sys
 import time
@@ -37,6 +38,7 @@ TRIM_SHORT_S = 0.25  # while the disk is short: 2 MiB at a time go back to it
 BOOKS_S = 60.0
 SWITCH_S = 0.0005  # the committer back from its sync waits at most so long for the interpreter; the default is 5 ms a commit
 GC_THRESHOLD = (20_000, 20, 100)  # nothing here makes cycles in numbers
+ORPHAN_S = 20.0  # front-ends finish within 15 s, runners within stop_grace_s
 STUCK_S = 5.0  # a journal that takes longer than this for one batch takes no new mail
 
 
@@ -50,6 +52,7 @@ class Broker:
         self._requests = Requests(hub, child.instance)
         self._lending = Lending(hub)
         self._is_stopping = False
+        self._orphan_until = 0.0  # monotonic; 0: master lives, or there never was one
         self._is_tick_owed = False  # something happened since timers were looked at
         self._next: dict[str, float] = {
             "tick": 0.0,
@@ -72,12 +75,25 @@ class Broker:
         poller.register(self._hub.committer.wake_fd, zmq.POLLIN)
         if self._child.life_fd >= 0:
             poller.register(self._child.life_fd, zmq.POLLIN)
-        while not self._is_stopping:
+        while not self._is_over():
             events = dict(poller.poll(self._pause_ms()))
             if self._child.life_fd in events:
+                poller.unregister(self._child.life_fd)
                 self._is_stopping = True
             self._turn(events)
         self._end()
+
+    def _is_over(self) -> bool:
+        """Whether to end now. Master stops the bus last; without a master the others finish what is in hand first, as it would have it."""
+        if not self._is_stopping:
+            return False
+        now = time.monotonic()
+        if not self._orphan_until:
+            fds = [fd for fd in (self._child.life_fd,) if fd >= 0]
+            if not fds or not select.select(fds, [], [], 0)[0]:
+                return True
+            self._orphan_until = now + ORPHAN_S
+        return now >= self._orphan_until or not self._hub.peers.at_work(now, self._hub.dispatch.workers)
 
     def _turn(self, events: Container[object]) -> None:
         """Do all there is to do now; `events` has what is readable. What is left makes the next poll return at once."""
@@ -88,7 +104,8 @@ class Broker:
         hub.committer.collect()
         self._tick()
         hub.post.flush()
-        self._lending.hand_out()
+        if not self._is_stopping:
+            self._lending.hand_out()
         hub.committer.hand_over()
 
     def _drain(self, name: bytes, limit: int) -> None:

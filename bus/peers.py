@@ -70,6 +70,16 @@ class Peers:
         """Return the processes of one kind."""
         return [peer for peer in self.by_instance.values() if peer.role == role]
 
+    def at_work(self, now: float, working: Container[Instance]) -> list[Peer]:
+        """Return the front-ends and runners that may still want something of the bus."""
+        return [
+            peer
+            for peer in self.by_instance.values()
+            if peer.role in ("runner", "front")
+            and (not peer.is_leaving or peer.instance in working)
+            and now - peer.heard <= SILENT_S
+        ]
+
     def find_silent(self, now: float, working: Container[Instance]) -> list[Peer]:
         """Return those that master must be told of: not heard of for three beats, and not leaving with empty hands.
 

@@ -102,12 +102,13 @@ def test_stopping_under_load_is_quick_and_loses_nothing(site: Site, tmp_path: Pa
 
 
 def test_a_master_killed_under_load_and_started_again_loses_nothing(site: Site, tmp_path: Path) -> None:
-    """Its children finish or give up what they have, and nobody of them works beside those of the new master."""
+    """Its children finish what they have, the bus last of them, and nobody of them works beside those of the new master."""
     with Senders(f"127.0.0.1:{site.port}", list(LISTS), pause_s=0.01) as senders:
         wait_until(lambda: len(senders.history.taken()) > 50, 20)
         site.kill("master")
         site.start()
         count = len(senders.history.taken())
         wait_until(lambda: len(senders.history.taken()) > count + 10, 20)
+    assert [each for each in senders.history.attempts() if each.reply.startswith("451 4.4.1")] == []
     wait_quiet(site)
     assert faults(senders.history, tmp_path / "mail") == []

@@ -59,3 +59,15 @@ def test_what_the_dead_said_does_not_bring_them_back() -> None:
     for number in range(1000):
         peers.bury(Instance(f"other:{number}"))
     assert not peers.is_gone(ANN)
+
+
+def test_at_work_is_who_may_still_want_something_of_the_bus() -> None:
+    peers = Peers()
+    front, runner = Instance("front:1"), Instance("runner:1")
+    for instance, role in ((front, "front"), (runner, "runner"), (Instance("master:1"), "master")):
+        peers.add(make_peer(instance, role))
+    assert [peer.instance for peer in peers.at_work(1.0, ())] == [front, runner]
+    peers.by_instance[runner].is_leaving = True
+    assert [peer.instance for peer in peers.at_work(1.0, {runner})] == [front, runner]
+    assert [peer.instance for peer in peers.at_work(1.0, ())] == [front]
+    assert peers.at_work(SILENT_S + 0.1, ()) == []
