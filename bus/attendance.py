@@ -11,7 +11,7 @@ from bus.hub import Hub
 from bus.journal.api import Shunt
 from bus.messages import Beat, Bye, Gone, Hello, LeaseToken, Living, Lost, Problem, Welcome
 from bus.peers import Peer
-from config.names import Instance
+from config.names import Instance, ItemId
 
 
 class Attendance:
@@ -27,7 +27,7 @@ class Attendance:
         if hub.peers.is_gone(message.instance):
             hub.post.answer(identity, Problem("gone", "master says that this process has ended"))
             return
-        is_new = message.instance not in hub.peers.by_instance
+        known = hub.peers.by_instance.get(message.instance)
         peer = Peer(
             identity=identity,
             role=message.role,
@@ -37,18 +37,24 @@ class Attendance:
             heard=time.monotonic(),
         )
         hub.peers.add(peer)
-        adopted: dict[str, int] = {}
+        adopted: dict[ItemId, int] = {}
         if message.role == "runner":
             slots = min(max(message.slots, 0), 1024)
-            adopted = hub.dispatch.hello(message.instance, message.queue, slots, message.claims)  # type: ignore[assignment]
+            adopted = hub.dispatch.hello(
+                message.instance,
+                message.queue,
+                slots,
+                message.claims,
+                is_known_connection=known is not None and known.identity == identity,
+            )
         else:
             hub.dispatch.arrived(message.instance)
-        if is_new and message.role != "admin":
+        if known is None and message.role != "admin":
             hub.log.info(
                 "bus.connected", client=peer.name, role=peer.role, pid=peer.pid, claims=len(message.claims)
             )
         tokens = {item_id: LeaseToken(hub.epoch, number) for item_id, number in adopted.items()}
-        hub.post.answer(identity, Welcome(epoch=hub.epoch, flow=hub.flow.flow, adopted=tokens))  # type: ignore[arg-type]
+        hub.post.answer(identity, Welcome(epoch=hub.epoch, flow=hub.flow.flow, adopted=tokens))
 
     def hear_again(self, peer: Peer) -> None:
         """A process that had fallen silent speaks: it says what it still has in hand before it gets more."""

@@ -51,6 +51,7 @@ class Connection:
         self._beat_s = beat_s
         self._wire = _Wire(path)
         self._said_hello = float("-inf")
+        self._is_greeted = False  # a hello has left over the connection that is there
         self._beaten = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._is_reading_soon = False
@@ -119,14 +120,16 @@ class Connection:
         """Say hello as soon as there is a connection; whoever is at the other end may never have heard of us."""
         for event in self._wire.events():
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._say_hello()
+                if not self._is_greeted:  # a send may be quicker than the news that it will succeed
+                    self._say_hello()
             elif event == zmq.EVENT_DISCONNECTED:
-                self.is_welcome = False
+                self.is_welcome = self._is_greeted = False
 
     def _say_hello(self) -> None:
         self.is_welcome = False
         self._said_hello = time.monotonic()
-        if not self.send(self._hello()):
+        self._is_greeted = self.send(self._hello())
+        if not self._is_greeted:
             self._said_hello = float("-inf")  # not there yet: with the next tick
 
     def _turn(self) -> None:

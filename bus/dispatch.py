@@ -93,11 +93,18 @@ class Dispatch:
     # Workers -----------------------------------------------------------------------------------------------------------
 
     def hello(
-        self, instance: Instance, queue: Queue, slots: int, claims: Collection[ItemId]
+        self,
+        instance: Instance,
+        queue: Queue,
+        slots: int,
+        claims: Collection[ItemId],
+        *,
+        is_known_connection: bool = False,
     ) -> dict[ItemId, int]:
         """Let a runner in, for the first time or again; returns the lease numbers of those claims that are its own.
 
-        What it held here and does not claim never reached it, or is over: others may have it.
+        What it held here and does not claim never reached it: others may have it. Unless the connection is the one over which
+        it was leased: then it is on its way, crossed this hello, and is returned among the claims.
         """
         self.arrived(instance)
         worker = self.workers.setdefault(instance, Worker(instance, queue, slots))
@@ -111,7 +118,10 @@ class Dispatch:
             elif item_id in settled:
                 adopted[item_id] = settled[item_id]
         for lease in held.values():
-            self._release(worker, lease)
+            if is_known_connection:
+                adopted[lease.entry.row.id] = lease.number
+            else:
+                self._release(worker, lease)
         for item_id in set(claims) - set(adopted):
             number = self._adopt(worker, item_id)
             if number is not None:

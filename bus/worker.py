@@ -284,6 +284,9 @@ class Worker:
                 lease.token = token
                 self._in_hand[token] = lease
                 self._send(lease, now)
+        for token in welcome.adopted.values():
+            if token not in self._in_hand:  # given back while we were not known, so that nobody heard it
+                self._connection.send(Return(token))
         if self._is_stopping:
             self._connection.send(Bye())
 

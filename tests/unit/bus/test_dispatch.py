@@ -377,3 +377,16 @@ def test_gauges_and_ages_are_counted_from_the_items() -> None:
     assert dispatch.order_of(QUEUE).gauges() == {"ready": 1, "leased": 0, "deferred": 1, "shunted": 1}
     assert dispatch.order_of(QUEUE).oldest_ms(NOW_MS) == NOW_MS - 5000
     assert dispatch.order_of(Queue("owner")).oldest_ms(NOW_MS) == NOW_MS
+
+
+def test_what_crosses_a_second_hello_of_the_same_connection_is_not_leased_twice() -> None:
+    """A lease sent a moment before is on its way: handing it out again would blame its neighbour for a crash."""
+    dispatch = make_dispatch(make_row(1), make_row(2))
+    dispatch.hello(ANN, QUEUE, 1, ())
+    assert granted(dispatch) == [(1, ANN)]
+    lease = hold(dispatch, ANN, 1)
+    adopted = dispatch.hello(ANN, QUEUE, 1, (), is_known_connection=True)
+    assert adopted == {lease.entry.row.id: lease.number}
+    assert granted(dispatch) == []
+    assert dispatch.hello(ANN, QUEUE, 1, ()) == {}  # a new connection: what was on its way is lost
+    assert len(granted(dispatch)) == 1
