@@ -43,7 +43,7 @@ class Master:
             case {"do": "status"}:
                 return await self._status()
             case {"do": "stop"}:
-                self.stop()
+                self.drain()
                 return {"pid": os.getpid()}
             case {"do": "restart"}:
                 async with self._one_operation():
@@ -56,13 +56,17 @@ class Master:
             case _:
                 raise MasterError(f"unknown request: {dict(request)}")
 
-    def stop(self) -> None:
-        """Begin to drain; a second time: kill what is left."""
-        if self.stopping.is_set():
-            self._supervisor.hurry()
-        else:
+    def drain(self) -> None:
+        """Begin to stop in order; asked again, it goes on as it does."""
+        if not self.stopping.is_set():
             self._log.info("master.stopping")
         self.stopping.set()
+
+    def stop(self) -> None:
+        """Drain; a second signal kills what is left."""
+        if self.stopping.is_set():
+            self._supervisor.hurry()
+        self.drain()
 
     async def _status(self) -> dict[str, Any]:
         bus: Mapping[str, Any] | None = None

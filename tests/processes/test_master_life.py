@@ -4,6 +4,7 @@ import os
 import signal
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,6 +183,21 @@ def test_a_second_signal_kills_what_does_not_end(site: Site) -> None:
     site.process.terminate()
     assert site.process.wait(10) == 0
     assert site.processes() == []
+
+
+def test_stop_behind_a_signal_hurries_nobody(site: Site) -> None:
+    site.start()
+    assert site.process is not None
+    site.kill("outgoing-1", signal.SIGSTOP)  # holds the drain up
+    site.process.terminate()
+    wait_until(lambda: site.log("master.stopping"))
+    stopping = threading.Thread(target=site.master, args=("stop",))
+    stopping.start()
+    wait_until(lambda: [each for each in site.log("child.exited") if each["child"] == "owner-1"])
+    site.kill("outgoing-1", signal.SIGCONT)
+    stopping.join(30)
+    assert not stopping.is_alive()
+    assert [each["child"] for each in site.log("child.exited") if each.get("signal")] == []
 
 
 def test_runners_are_nicer_than_those_who_accept_mail(site: Site) -> None:
