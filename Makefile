@@ -29,7 +29,7 @@ test: setup  ## run every test (MTAs and faults included; takes some minutes)
 quick: setup  ## run the tests that take seconds
 	$(PY) -m pytest -m "not slow and not mta and not crash"
 
-check: setup  ## lint, format, types, import contract, generated files
+check: setup  ## lint, format, types, import contract
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
