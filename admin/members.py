@@ -32,7 +32,9 @@ def command() -> None:
 list_argument = click.argument("list_name", metavar="LIST")
 addresses_argument = click.argument("addresses", metavar="[ADDRESS]...", nargs=-1)
 file_option = click.option(
-    "--file", metavar="F", help='One address a line, bare or as "Name <a@b>"; # begins a comment; - is stdin.'
+    "--file",
+    metavar="F",
+    help='One address a line, bare or as "Name <a@b>"; a line that begins with # is a comment; - is stdin.',
 )
 skip_option = click.option(
     "--skip-bad", is_flag=True, help="Pass over bad lines instead of refusing them all."

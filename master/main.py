@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        settings = load(find_config(arguments.config))
+        settings = load(find_config(getattr(arguments, "config", None)))
         code: int = arguments.run(settings, arguments)
     except (ConfigError, BadListen) as error:
         return _fail(str(error), EX_CONFIG)
@@ -59,7 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="master", description="Start a site, and tell a running one what to do.", parents=[shared]
     )
-    parser.set_defaults(config=None)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -195,7 +194,11 @@ def show(settings: Settings, arguments: argparse.Namespace) -> int:
         told = status.DOWN
         if pid := Lock(settings).holder():
             _say(f"master (pid {pid}) does not answer: {error}")
-    print(msgspec.json.format(msgspec.json.encode(told)).decode() if arguments.json else status.table(told))
+    text = msgspec.json.format(msgspec.json.encode(told)).decode() if arguments.json else status.table(told)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `status | head -1`: whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status.EXIT_CODES[told["state"]]
 
 

@@ -1,5 +1,6 @@
 """A site under bin/master: start, stop, what it refuses, and that nothing outlives it."""
 
+import json
 import os
 import signal
 import stat
@@ -234,6 +235,35 @@ def test_the_scripts_need_neither_folder_nor_environment(site: Site, tmp_path: P
         capture_output=True, text=True, timeout=30, cwd="/", env={"PATH": "/usr/bin:/bin"}, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, "")
+
+
+def test_the_configuration_may_stand_before_or_behind_the_command(site: Site) -> None:
+    site.start()
+    config = str(site.config)
+    for arguments in (["--config", config, "status", "--json"], ["status", "--json", "--config", config]):
+        done = subprocess.run(
+            [MASTER, *arguments], capture_output=True, text=True, timeout=30, cwd="/", check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["state"] == "healthy"
+    done = subprocess.run(
+        [MASTER, "--config", "/nowhere.toml", "status"], capture_output=True, timeout=30, cwd="/", check=False
+    )
+    assert done.returncode == 78
+
+
+def test_status_into_a_pipe_that_is_closed_keeps_its_exit_code(site: Site) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [MASTER, "status", "--config", site.config],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=30,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, b"")
 
 
 def test_without_an_environment_the_scripts_say_make_setup(tmp_path: Path) -> None:
