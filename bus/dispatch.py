@@ -22,14 +22,13 @@ from bus.journal.api import Blame, Defer, Row, Shunt, State
 from bus.leases import Ended, Grant, Lease, Standing, Worker
 from bus.messages import Retry
 from bus.order import Entry, QueueOrder, Where
-from bus.retry import clamp_due, judge_retry
+from bus.retry import JUMP_MS, judge_retry, sane_due
 from config.names import CONFIRM, MEMBERSHIP, Instance, ItemId, ListId, Queue
 
 STRICT_QUEUES = frozenset(
     {CONFIRM, MEMBERSHIP}
 )  # a retry keeps its place: join, then leave, is not leave, then join
 GRACE_MS = 1000  # after a start: how long those that live may take to say what they have in hand
-JUMP_MS = 1000  # a clock set back by more than this moves what is due
 
 
 class Dispatch:
@@ -344,9 +343,9 @@ class Dispatch:
         self._timers.clear()
         for entry in waiting.values():
             if entry.where in (Where.HELD, Where.ASIDE):
-                if entry.row.first_retry_ms:
-                    order = self.order_of(entry.row.queue)
-                    order.put_nearer(entry, clamp_due(entry.due_ms, now_ms), now_ms)
+                due_ms = sane_due(entry.row, entry.due_ms, now_ms)
+                if due_ms != entry.due_ms:
+                    self.order_of(entry.row.queue).put_nearer(entry, due_ms, now_ms)
                 self._set_timer(entry)
 
     # Parts -------------------------------------------------------------------------------------------------------------

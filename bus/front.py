@@ -144,6 +144,7 @@ class Front:
                 self.flow = message.flow
             case Welcome():
                 self.flow = message.flow
+                self._send_replied()  # before what is wanted again
                 now = time.monotonic()
                 for pending in self._pending.values():
                     self._send(pending, now)

@@ -227,9 +227,17 @@ class Job(Struct, frozen=True, kw_only=True, tag="job.v1"):
 
 
 class Settled(Struct, frozen=True, tag="settled.v1"):
-    """What became of settlements and notes: done (durable), stale (not yours any more), refused (see the log)."""
+    """What became of settlements and notes: done (durable), stale (not yours any more), refused (see the log).
+
+    Of a note it is what `noted` says, so that the answer to a note sent twice is not taken for that of the next.
+    """
 
     results: tuple[tuple[LeaseToken, str], ...]
+
+
+def noted(note: Note) -> str:
+    """Return the answer to a note that is durable."""
+    return f"noted {note.number} {'begun' if note.results is None else 'done'}"
 
 
 class FlowChanged(Struct, frozen=True, tag="flow.v1"):

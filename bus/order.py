@@ -19,7 +19,7 @@ import heapq
 from collections import Counter, deque
 
 from bus.journal.api import Row, State
-from bus.retry import clamp_due
+from bus.retry import sane_due
 from config.names import Queue
 
 HOLD_MS = 30_000  # how long an item that waits for a retry keeps its list waiting (DESIGN P5)
@@ -109,8 +109,7 @@ class QueueOrder:
         self.live[row.row] = entry
         self.octets += row.size
         if row.state is State.DEFERRED:
-            due_ms = clamp_due(row.due_ms, now_ms) if row.first_retry_ms else row.due_ms
-            self._put_off(entry, due_ms, now_ms)
+            self._put_off(entry, sane_due(row, row.due_ms, now_ms), now_ms)
         else:
             self._wait(entry)
         return entry

@@ -14,6 +14,7 @@ from bus.messages import Retry
 
 BASE_S = 10.0
 CAP_S = 3600.0  # also the most that a clock set wrong can delay a retry
+JUMP_MS = 1000  # a clock set back by more than this moves what is due
 MAX_ATTEMPTS = 5
 MAX_AGE_S = 5 * 86400.0  # Postfix and Exim give up after 5 and 4 days
 
@@ -49,6 +50,19 @@ def backoff_s(attempts: int, chance: float) -> float:
 def backoff_by_time_s(series_s: float, chance: float) -> float:
     """Return a pause about as long as the failure has lasted, which doubles the waiting without a count."""
     return min(CAP_S, max(BASE_S, series_s)) * (0.5 + chance)
+
+
+def sane_due(row: Row, due_ms: int, now_ms: int) -> int:
+    """Return when an item is due on a clock that may have been set back since that was written down.
+
+    A retry waits for at most the longest pause. What asked for its time itself keeps it, but for what was put in under a
+    clock that was ahead: that waits as long as it would have waited then.
+    """
+    if row.first_retry_ms:
+        return clamp_due(due_ms, now_ms)
+    if now_ms < row.entered_ms - JUMP_MS:
+        return min(due_ms, now_ms + max(0, due_ms - row.entered_ms))
+    return due_ms
 
 
 def clamp_due(due_ms: int, now_ms: int) -> int:

@@ -11,7 +11,7 @@ from bus.hub import Hub
 from bus.intake import find_item_fault
 from bus.journal.api import Blame, Defer, Settle, SettledRow, Shunt, Work, Write
 from bus.leases import Lease, Standing
-from bus.messages import MAX_OUTPUTS, Ack, LeaseToken, Progress, Retry, Return, SetAside
+from bus.messages import MAX_OUTPUTS, Ack, LeaseToken, Note, Progress, Retry, Return, SetAside, noted
 from bus.order import Entry
 from bus.peers import Peer
 from config.names import ItemId
@@ -87,7 +87,7 @@ class Settling:
         lease = self._lease(peer, message.lease)
         if lease is not None:
             operation = Write(row=lease.entry.row.row, note=message.note)
-            self._hub.committer.submit(operation, partial(self._noted, peer, message.lease))
+            self._hub.committer.submit(operation, partial(self._noted, peer, message.lease, message.note))
 
     def give_back(self, peer: Peer, message: Return, _: Sequence[bytes]) -> None:
         """Give the item to another at once; nobody is to blame, and nobody waits for an answer."""
@@ -143,8 +143,8 @@ class Settling:
         self._say(peer, token, result)
         self._hub.say_shunted(entry.row, operation)
 
-    def _noted(self, peer: Peer, token: LeaseToken, _: None) -> None:
-        self._hub.post.settle(peer.instance, token, "done")
+    def _noted(self, peer: Peer, token: LeaseToken, note: Note, _: None) -> None:
+        self._hub.post.settle(peer.instance, token, noted(note))
 
     def _say(self, peer: Peer, token: LeaseToken, result: str) -> None:
         self._hub.dispatch.finished(token.number)

@@ -45,6 +45,9 @@ from config.settings import Settings
 
 AGAIN_S = 5.0  # before a settlement is sent again for the first time
 AGAIN_MOST_S = 40.0
+MAX_RETURNED = 1000  # tokens that were returned without a job; far more than slots
+
+DONE = "done"  # the answer to what ends a lease
 
 Build = Callable[[LeaseToken], FromClient]  # a settlement under the token that counts now
 
@@ -55,7 +58,7 @@ class _Settlement(Struct):
     build: Build
     bodies: Sequence[bytes]
     done: asyncio.Future[bool]
-    is_last: bool  # ends the lease
+    answer: str = DONE  # what the bus says when it is durable
     sent: float = float("-inf")
     pause_s: float = AGAIN_S
 
@@ -118,7 +121,9 @@ class Lease:
 
     async def progress(self, note: Note) -> bool:
         """Write a note down; the lease goes on."""
-        return await self._worker.settle(self, lambda token: Progress(token, note), is_last=False)
+        return await self._worker.settle(
+            self, lambda token: Progress(token, note), answer=messages.noted(note)
+        )
 
     def give_back(self) -> None:
         """Let another have it at once: not begun, or stopped at a safe place."""
@@ -150,6 +155,7 @@ class Worker:
         self._connection = Connection(path, self._hello, self._take, self._tick)
         self._in_hand: dict[LeaseToken, Lease] = {}
         self._arrived: deque[Lease] = deque()
+        self._returned: dict[LeaseToken, None] = {}  # of late; their jobs may still come
         self._news = asyncio.Event()
         self._is_stopping = False
 
@@ -195,13 +201,13 @@ class Worker:
     # For Lease ---------------------------------------------------------------------------------------------------------
 
     async def settle(
-        self, lease: Lease, build: Build, bodies: Sequence[bytes] = (), *, is_last: bool = True
+        self, lease: Lease, build: Build, bodies: Sequence[bytes] = (), *, answer: str = DONE
     ) -> bool:
         """Send a settlement until it is answered; False when the lease is somebody else's."""
         if lease.lost or self._in_hand.get(lease.token) is not lease:
             return False
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        settlement = _Settlement(build=build, bodies=bodies, done=done, is_last=is_last)
+        settlement = _Settlement(build=build, bodies=bodies, done=done, answer=answer)
         lease.settlements.append(settlement)
         if len(lease.settlements) == 1:
             self._send(lease, time.monotonic())
@@ -238,6 +244,8 @@ class Worker:
                 pass
 
     def _receive(self, job: Job, bodies: Sequence[bytes]) -> None:
+        if job.lease in self._returned:
+            return
         if self._is_stopping:
             self._connection.send(Return(job.lease))
             return
@@ -256,15 +264,17 @@ class Worker:
         lease = self._in_hand.get(token)
         if lease is None or not lease.settlements:
             return
+        if result not in (lease.settlements[0].answer, "stale", "refused"):
+            return  # the second answer to something that was sent twice
         settlement = lease.settlements.popleft()
-        if result != "done":
+        if result != settlement.answer:
             structlog.get_logger().warning(
                 "bus.problem", code=result, text="a settlement had no effect", item_id=lease.item.id
             )
-        if settlement.is_last or result == "stale":
+        if settlement.answer == DONE or result == "stale":
             del self._in_hand[token]
         if not settlement.done.done():
-            settlement.done.set_result(result == "done")
+            settlement.done.set_result(result == settlement.answer)
         if result == "stale":
             self._lose(lease)
         elif lease.settlements:
@@ -285,8 +295,13 @@ class Worker:
                 self._in_hand[token] = lease
                 self._send(lease, now)
         for token in welcome.adopted.values():
-            if token not in self._in_hand:  # given back while we were not known, so that nobody heard it
+            if (
+                token not in self._in_hand
+            ):  # given back while we were not known, so that nobody heard it; or on its way
                 self._connection.send(Return(token))
+                self._returned[token] = None
+                while len(self._returned) > MAX_RETURNED:
+                    del self._returned[next(iter(self._returned))]
         if self._is_stopping:
             self._connection.send(Bye())
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 MAX_ADDRESS: Final = 320  # octets: 64 + "@" + 255 (RFC 5321 4.5.3.1). VERP and SRS make local parts over 64 every day, so that is no limit of its own
 MAX_DOMAIN: Final = 255  # octets, RFC 5321 4.5.3.1.2
-MAX_PATH: Final = 1024  # octets of a path with its source route, which is thrown away
+MAX_PATH: Final = 640  # octets of a path with its source route, which is thrown away; email's parser takes milliseconds for longer ones
 
 # Atom, Quoted-string, Domain and address-literal, with UTF-8 where RFC 6531 3.3 lets it in. An underscore in a domain is no LDH, but in use.
 _ATOM = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-]+"
@@ -75,7 +75,17 @@ def _read_mailbox(mailbox: bytes, grammar: Grammar) -> str | None:
 
 def _is_hopeless(mailbox: bytes) -> bool:
     # Comments are no part of a path, and a thousand of them nested exhaust the parser's stack. No control octet is allowed anywhere.
-    return b"@" not in mailbox or b"(" in mailbox or any(octet < 0x20 or octet == 0x7F for octet in mailbox)
+    return (
+        b"@" not in mailbox
+        or b"(" in mailbox
+        or _is_too_long(mailbox)
+        or any(octet < 0x20 or octet == 0x7F for octet in mailbox)
+    )
+
+
+def _is_too_long(mailbox: bytes) -> bool:
+    """Whether what stands behind a source route is longer than any address: the parser need not be asked, and is slow."""
+    return len(mailbox.rpartition(b":")[2] if mailbox.startswith(b"@") else mailbox) > MAX_ADDRESS
 
 
 def _read_odd(path: bytes, grammar: Grammar, parse_odd: PathParser) -> str | None:

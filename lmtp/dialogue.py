@@ -31,6 +31,7 @@ from lmtp.service import Service
 from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Pause, Publish, State, Unread, Want
 from lmtp.transaction import Transaction
 
+MAX_TURN_S: Final = 0.003  # seconds that one session has the processor
 MAX_TURN: Final = 500  # commands answered before other sessions get the processor (about 3 ms)
 
 
@@ -131,6 +132,7 @@ class Dialogue:
 
     def _pump(self) -> None:
         """Use up the input, as far as nothing must be awaited."""
+        end_s = self.service.monotonic() + MAX_TURN_S
         for _ in range(MAX_TURN):
             if self.want is not None or self.is_held or self.is_closing or not self._input:
                 return
@@ -142,6 +144,8 @@ class Dialogue:
             if line is None:
                 return
             self._attempt(partial(self._answer, line))
+            if self.service.monotonic() > end_s:
+                break  # an odd address takes email's parser a millisecond and more
         if self.want is None and not self.is_closing and self._input:
             self.want = Pause()
 

@@ -49,6 +49,9 @@ class Connection(LMTP):
         self.heard_s = 0.0  # monotonic: when octets or an answer of the bus last came
         self.closing_s = 0.0  # monotonic: since when the client may go; 0: it may not
         self._has_eof = False
+        self._is_ahead = (
+            False  # it wrote on before it could read the last final reply: what it writes proves nothing
+        )
         self._is_paused = False
         self._begun: Want | None = None
 
@@ -69,7 +72,9 @@ class Connection(LMTP):
     def data_received(self, data: bytes) -> None:
         """Answer what can be answered."""
         self.heard_s = self.loop.time()
-        if self.dialogue.answered.ids:  # it goes on behind our final replies: it has read them
+        if (
+            self.dialogue.answered.ids and not self._is_ahead
+        ):  # it goes on behind our final replies: it has read them
             self._note_replied()
         self.dialogue.receive(data)
         self._turn()
@@ -81,6 +86,9 @@ class Connection(LMTP):
             return True  # keeps our side open for the replies
         if self.dialogue.answered.ids and self._wire.get_write_buffer_size() == 0:
             self._note_replied()
+        self.closing_s = (
+            self.loop.time()
+        )  # the transport closes when all is sent, which a client that does not read prevents
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -116,6 +124,11 @@ class Connection(LMTP):
     def is_waiting(self) -> bool:
         """Whether the next word is the client's."""
         return self.dialogue.want is None
+
+    @property
+    def is_owed_replies(self) -> bool:
+        """Whether replies wait for the client to read."""
+        return self._wire.get_write_buffer_size() > 0
 
     def say_goodbye(self, reply: Reply) -> None:
         """End the session from our side."""
@@ -182,6 +195,7 @@ class Connection(LMTP):
 
     def _conclude(self, outcome: tuple[ItemId, ...] | Reply) -> None:
         self.heard_s = self.loop.time()
+        self._is_ahead = self.dialogue.waiting > 0
         self._begun = None  # it holds the content
         self.dialogue.published(outcome)
         self._turn()
@@ -216,6 +230,7 @@ class Connection(LMTP):
             return
         is_over = self.dialogue.is_closing
         if self._has_eof and (is_over or (self.dialogue.want is None and not self.dialogue.is_held)):
+            self.closing_s = self.closing_s or self.loop.time()
             self._wire.close()
         elif is_over and not self.closing_s:
             self.closing_s = self.loop.time()
@@ -265,7 +280,8 @@ class Server:
         now = self._loop.time()
         for connection in tuple(self._connections):
             if connection.closing_s:
-                if now - connection.closing_s > LINGER_S:
+                patience_s = self.idle_timeout_s if connection.is_owed_replies else LINGER_S
+                if now - connection.closing_s > patience_s:
                     connection.abort()
             elif connection.is_waiting and now - connection.heard_s > self.idle_timeout_s:
                 connection.say_goodbye(replies.IDLE_TOO_LONG)

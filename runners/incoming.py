@@ -38,6 +38,9 @@ class Incoming(Runner):
         """Judge one post and do what the verdict says."""
         if "held" in item.args:
             return await self._act(item)
+        held_before = await self.site.store.outcome(item.id)
+        if held_before is not None:  # an earlier run has held it, whatever the rules say now
+            return held_before
         current = await self.site.lists.current(item.list_id)
         if current is None:
             return Shunt("unknown-list", f"there is no list {item.list_id} any more")

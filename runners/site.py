@@ -161,6 +161,14 @@ class SiteStore:
         stored = await asyncio.to_thread(lambda: self._opened().apply_once(item_id, encoded))
         return outcomes[0] if outcomes else _decode_ack(stored)
 
+    async def outcome(self, item_id: ItemId) -> Ack | None:
+        """Return what this item's effect on the store was stored with, None when it has had none yet.
+
+        For a handler whose effect depends on what may have changed since: a second run must not decide otherwise than the first.
+        """
+        stored = await asyncio.to_thread(lambda: self._opened().outcome(item_id))
+        return None if stored is None else _decode_ack(stored)
+
     async def trim(self, now: datetime) -> int:
         """Forget outcomes older than 48 h whose items the bus has in no state any more (P4); returns how many.
 

@@ -277,6 +277,9 @@ class Ledger:
         if old is not None and old.results is not None and op.note.results is None:
             return  # what was sent stays known, whatever a confused client says
         notes[op.note.number] = self.changes.notes[op.row, op.note.number] = op.note
+        # It is leased: that it once waited must not look, after a start, as if it waited still.
+        if op.note.results is None and entry.row.state is State.DEFERRED:
+            entry.row.state, entry.row.due_ms = State.READY, 0
         begun = [note for _, note in sorted(notes.items()) if note.results is None]
         entry.row.begun_by = begun[-1].instance if begun else None
         self._update(entry)

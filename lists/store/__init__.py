@@ -242,6 +242,11 @@ class Store:
         with writing(self.engine) as connection:
             return applied.apply_once(connection, item_id, decide, self._clock.time_ms())
 
+    def outcome(self, item_id: ItemId) -> bytes | None:
+        """Return the stored outcome of an item, None when it has had no effect here."""
+        with reading(self.engine) as connection:
+            return applied.stored_outcome(connection, item_id)
+
     def trim_applied(
         self, older_than: datetime, still_held: Callable[[Sequence[ItemId]], Collection[ItemId]]
     ) -> int:

@@ -54,10 +54,9 @@ def apply_once(
     connection: Connection, item_id: ItemId, decide: Callable[[Roster], Decision], now_ms: int
 ) -> bytes:
     """Return the stored outcome of this item, else decide, perform and store; a decision not to keep undoes all."""
-    query = select(applied_outcome.c.outcome).where(applied_outcome.c.item_id == item_id)
-    stored = connection.execute(query).scalar()
+    stored = stored_outcome(connection, item_id)
     if stored is not None:
-        return bytes(stored)
+        return stored
     decision = decide(StoreRoster(connection))
     if decision.keep:
         for change in decision.changes:
@@ -66,6 +65,13 @@ def apply_once(
             insert(applied_outcome).values(item_id=item_id, created_at=now_ms, outcome=decision.outcome)
         )
     return decision.outcome
+
+
+def stored_outcome(connection: Connection, item_id: ItemId) -> bytes | None:
+    """Return the outcome that an item's effect was stored with, None when it has had none."""
+    query = select(applied_outcome.c.outcome).where(applied_outcome.c.item_id == item_id)
+    stored = connection.execute(query).scalar()
+    return None if stored is None else bytes(stored)
 
 
 def _perform(connection: Connection, item_id: ItemId, change: Change, now_ms: int) -> None:

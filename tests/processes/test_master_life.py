@@ -246,10 +246,10 @@ def test_the_configuration_may_stand_before_or_behind_the_command(site: Site) ->
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert json.loads(done.stdout)["state"] == "healthy"
-    done = subprocess.run(
+    refused = subprocess.run(
         [MASTER, "--config", "/nowhere.toml", "status"], capture_output=True, timeout=30, cwd="/", check=False
     )
-    assert done.returncode == 78
+    assert refused.returncode == 78
 
 
 def test_status_into_a_pipe_that_is_closed_keeps_its_exit_code(site: Site) -> None:

@@ -1,12 +1,16 @@
 """Incoming and owner through real processes: verdicts, held posts, owners, and a list that changed a moment ago."""
 
+import asyncio
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from config.names import id_about
+from config.names import Instance, id_about
 from config.settings import OutgoingSettings
+from runners.incoming import Incoming
+from runners.outcome import Ack
+from runners.site import Site
 from tests.support.bus_process import make_item, wait_until
 from tests.support.runners import RunnerSite, wait_for_number
 from tests.support.sink import Sink
@@ -168,3 +172,19 @@ def test_without_an_owner_the_sites_owner_gets_it_and_without_him_a_person_must_
         (transaction,) = wait_until(lambda: list(sink.transactions))
         assert transaction.accepted == ("root@example.net",)
         assert transaction.reverse_path == ""
+
+
+def test_a_second_run_of_a_held_post_says_what_the_first_said(tmp_path: Path) -> None:
+    """Whatever has changed since: else the post would be held and sent."""
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        ant = site.create_list("ant@example.org", ["anne@example.net"], settings=["emergency=true"])
+        item = make_item(list_id=ant, reverse_path="anne@example.net")
+        runner = Incoming(Site(site.settings, Instance("incoming-1:test")))
+        first = asyncio.run(runner.handle(item, MAIL))
+        site.store.set_options(ant, ["emergency=false"])
+        second = asyncio.run(runner.handle(item, MAIL))
+        runner.site.close()
+        assert isinstance(first, Ack)
+        assert isinstance(second, Ack)
+        assert (second.held, second.reason, list(second.outputs)) == (True, first.reason, [])
+        assert len(site.store.held()) == 1

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bus.journal.api import Defer, Row, Shunt, State
 from bus.messages import LeaseToken, Retry
-from bus.retry import CAP_S, MAX_AGE_S, MAX_ATTEMPTS, backoff_s, clamp_due, judge_retry
+from bus.retry import CAP_S, MAX_AGE_S, MAX_ATTEMPTS, backoff_s, clamp_due, judge_retry, sane_due
 from config.names import ItemId, ListId, Queue
 
 NOW_MS = 1_800_000_000_000
@@ -86,3 +86,12 @@ def test_the_first_failure_starts_the_series() -> None:
 def test_a_clock_set_back_delays_no_retry_for_long() -> None:
     assert clamp_due(NOW_MS + 10**9, NOW_MS) - NOW_MS == CAP_S * 1500
     assert clamp_due(NOW_MS + 5, NOW_MS) == NOW_MS + 5
+
+
+def test_what_was_put_in_under_a_clock_that_was_ahead_waits_no_longer_than_it_was_to() -> None:
+    month_ms = 30 * 86_400_000
+    row = make_row()
+    row.entered_ms = NOW_MS + month_ms
+    assert sane_due(row, NOW_MS + month_ms + 10_000, NOW_MS) == NOW_MS + 10_000
+    row.entered_ms = NOW_MS
+    assert sane_due(row, NOW_MS + month_ms, NOW_MS) == NOW_MS + month_ms  # it asked for that time itself

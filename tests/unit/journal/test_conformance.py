@@ -439,6 +439,17 @@ def test_the_last_begun_is_who_must_answer(bench: Bench) -> None:
     assert bench.row(row).begun_by == Instance("outgoing-1:a")
 
 
+def test_what_was_begun_does_not_wait_any_more(bench: Bench) -> None:
+    """After a start it must not look like an item whose lease had ended: it is kept for the process that began it."""
+    row = bench.put("a", queue=OUTGOING)
+    bench.do(
+        Defer(row=row.row, due_ms=bench.now_ms + 5, attempts=1, first_retry_ms=bench.now_ms, reason="away")
+    )
+    bench.do(Write(row=row.row, note=make_note(0, instance="outgoing-1:a")))
+    bench.restart()
+    assert (bench.row(row).state, bench.row(row).begun_by) == (State.READY, Instance("outgoing-1:a"))
+
+
 def test_what_was_sent_is_never_forgotten_for_a_begun(bench: Bench) -> None:
     row = bench.put("a", queue=OUTGOING)
     bench.do(Write(row=row.row, note=make_note(0, done=True)), Write(row=row.row, note=make_note(0)))
