@@ -59,18 +59,22 @@ def test_two_processes_share_the_sockets(tmp_path: Path) -> None:
     with running_post(tmp_path) as post:
         make_list(post)
         fronts = [post.start_front(), post.start_front()]
-        wires = [Wire.connect(post.tcp if number % 2 else post.unix) for number in range(40)]
-        for wire in wires:
-            assert code(wire.mail(make_mail(), "ant@example.org")[0]) == "250 2.0.0"
-        served = {line["process"] for line in post.lines("lmtp.accepted")}
-        assert served == {"lmtp-1", "lmtp-2"}
+        wires: list[Wire] = []
+
+        def both_have_served() -> bool:
+            """The kernel wakes whom it likes: on a busy machine one process may take many connections in a row."""
+            wires.append(Wire.connect(post.tcp if len(wires) % 2 else post.unix))
+            assert code(wires[-1].mail(make_mail(), "ant@example.org")[0]) == "250 2.0.0"
+            return {line["process"] for line in post.lines("lmtp.accepted")} == {"lmtp-1", "lmtp-2"}
+
+        wait_until(both_have_served, 30)
         fronts[0].kill()
         for _ in range(10):
             with Wire.connect(post.tcp) as wire:
                 assert code(wire.mail(make_mail(), "ant@example.org")[0]) == "250 2.0.0"
         for wire in wires:
             wire.sock.close()
-        assert post.queued() == 50
+        assert post.queued() == len(wires) + 10
 
 
 def test_a_stop_waits_for_the_transaction_in_hand(tmp_path: Path) -> None:
