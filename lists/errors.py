@@ -106,3 +106,12 @@ class StoreTooNew(Exception):
         )
         self.found = found
         self.known = known
+
+
+class BadSecret(Exception):
+    """The file with the site key cannot be used or made: a person must look, exit 78."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(f"{file}: {problem}")
+        self.file = file
+        self.problem = problem

@@ -5,7 +5,6 @@ Trusts that master holds the lock (lock.py). The journal, the list store and the
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,9 +12,9 @@ import msgspec
 
 from config import settings as settings_module
 from config.settings import Settings
+from lists.errors import BadSecret
+from lists.secret import load_site_key
 from master.sockets import find_group
-
-KEY_SIZE = 32  # octets of VAR/secret
 
 
 class Unusable(Exception):
@@ -85,21 +84,11 @@ def _close_files(folder: Path) -> None:
 
 
 def make_key(settings: Settings) -> None:
-    """Make the site key if there is none: all or nothing, for tokens that were sent can be checked with no other."""
-    path = Path(settings.site.var) / "secret"
-    if path.exists():
-        if path.stat().st_size != KEY_SIZE:
-            raise Unusable(
-                f"{path}: has {path.stat().st_size} octets instead of {KEY_SIZE}; restore it from a backup, or remove it"
-                " and all tokens sent so far are void"
-            )
-        return
-    draft = path.with_name(f"secret.{os.getpid()}")
-    _write(draft, secrets.token_bytes(KEY_SIZE))
-    with contextlib.suppress(FileExistsError):  # somebody was faster: theirs is the key
-        os.link(draft, path)
-    draft.unlink()
-    _sync_folder(path.parent)
+    """Make the site key if there is none, before a child needs it; raises Unusable for one that cannot be used."""
+    try:
+        load_site_key(settings)
+    except BadSecret as error:
+        raise Unusable(str(error)) from error
 
 
 def write_settings(settings: Settings) -> Path:
@@ -147,11 +136,3 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
