@@ -192,6 +192,7 @@ def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
         bus=replace(settings.bus, journal=_absolute_url(settings.bus.journal, path)),
         lists=replace(settings.lists, store=_absolute_url(settings.lists.store, path)),
         outgoing=replace(settings.outgoing, maildir=path(settings.outgoing.maildir)),
+        notices=replace(settings.notices, templates=path(settings.notices.templates)),
         logs=replace(settings.logs, file=path(settings.logs.file)),
     )
 

@@ -214,6 +214,35 @@ class RunnerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     stop_grace_s: Annotated[Seconds, Meta(description="What is in hand at a stop may take this long.")] = 20.0
 
 
+class NoticeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Mail that Postroom writes by itself: confirmations, answers, warnings."""
+
+    per_day: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Notices for one address in 24 hours, all kinds and lists together: what forged requests can do to a stranger (Mailman: 10 a day). 0: none at all.",
+        ),
+    ] = 10
+    staff_per_day: Annotated[
+        int,
+        Meta(ge=0, description="The same for an owner or moderator, where each held post may be a mail."),
+    ] = 200
+    templates: Annotated[
+        str,
+        Meta(
+            description='Folder of your own texts: site/LANGUAGE/NAME.txt, domains/DOMAIN/..., lists/LIST-ID/...; `bin/postroom templates` shows them. "": none.'
+        ),
+    ] = ""
+    language: Annotated[
+        str,
+        Meta(
+            pattern="^[a-z]{2,3}(_[A-Z]{2})?$",
+            description='Language of the texts, "en" or "pt_BR"; English stands in for what is missing.',
+        ),
+    ] = "en"
+
+
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """What every process tells of what it does."""
 
@@ -249,6 +278,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     lists: ListsSettings = ListsSettings()
     outgoing: OutgoingSettings = OutgoingSettings()
     runners: dict[Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")], RunnerSettings] = {}
+    notices: NoticeSettings = NoticeSettings()
     logs: LogSettings = LogSettings()
     monitor: MonitorSettings = MonitorSettings()
 

@@ -1,0 +1,143 @@
+"""Writes the mail that Postroom sends by itself, for a Permit of the gate: confirmations, answers, notices, probes. Pure but for the template files.
+
+The only place that hands mail of our own to outgoing. A notice is plain text from a template, says that software sent it (RFC 3834 5), and quotes
+nothing of the mail that caused it: what strangers write must not travel in our name. The same permit, values and time give the same
+octets, so that a handler that runs twice sends one mail.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from email.utils import format_datetime
+from typing import Final
+
+import structlog
+from msgspec import Struct
+
+from bus.messages import Item
+from config.names import OUTGOING, id_about
+from lists.address import Suffixes, list_address
+from lists.gate import Denial, Permit
+from lists.mailbox import check_address
+from lists.model import MailingList
+from runners.outcome import Output
+from runners.texts import Texts
+
+MAX_SUBJECT: Final = 200  # characters
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_NOT_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>")
+
+
+class Desk(Struct, frozen=True, kw_only=True):
+    """What all notices of one list are written with."""
+
+    texts: Texts
+    suffixes: Suffixes
+    site: str  # the host name that this site gives as its own
+    site_owner: str
+    mailing_list: MailingList | None  # None: the site itself writes
+    language: str = ""  # "": the site's
+
+
+def write_notice(
+    permit: Permit,
+    template: str,
+    desk: Desk,
+    item: Item,
+    now: datetime,
+    *,
+    values: Mapping[str, str] | None = None,
+    sender: str = "",
+    subject_tail: str = "",
+    reverse_path: str | None = None,
+) -> Output:
+    """Write one notice; the output belongs into the Ack that is stored with the permit's budget.
+
+    `template` is the name of its text, `values` what the text names beside the standard ones; `sender` is From: (LIST-owner@ unless said; a
+    confirmation comes from LIST-confirm+TOKEN@, so that a reply confirms); `subject_tail` is added to the subject ("confirm TOKEN");
+    `reverse_path` is for a probe's own. Raises KeyError for an unknown template, BadTemplate for one that wants other values.
+    """
+    standard = standard_values(desk)
+    given = {
+        name: _NOT_TEXT.sub(" ", text)
+        for name, text in {**standard, "address": permit.address, **(values or {})}.items()
+    }
+    subject, body = desk.texts.find(template, desk.mailing_list, desk.language).fill(given)
+    is_ascii = permit.address.isascii() and sender.isascii()
+    message = EmailMessage(SMTP if is_ascii else SMTPUTF8)
+    message["From"] = _mailbox(sender or standard["owner_address"], standard["list_name"])
+    message["To"] = _mailbox(permit.address)
+    message["Subject"] = " ".join((_CONTROL.sub(" ", subject)[:MAX_SUBJECT], subject_tail)).strip()
+    message["Date"] = format_datetime(now)
+    message["Message-ID"] = (
+        f"<{id_about(f'{item.id}|{permit.kind.text}|{template}|{permit.address}')}@{desk.site}>"
+    )
+    _add_fields(message, permit, desk)
+    message.set_content(body, cte=None if body.isascii() else "quoted-printable")
+    return Output(
+        OUTGOING,
+        content=message.as_bytes(),
+        recipient=permit.address,
+        reverse_path=reverse_path
+        if reverse_path is not None
+        else (None if permit.kind.wants_bounces else ""),
+        list_id=desk.mailing_list.list_id if desk.mailing_list else None,
+        args={"notice": permit.kind.text},
+    )
+
+
+def tell(log: structlog.typing.FilteringBoundLogger, verdicts: Sequence[Permit | Denial]) -> None:
+    """Log what passed the gate and what did not; after the transaction that the verdicts were made in."""
+    for verdict in verdicts:
+        if isinstance(verdict, Permit):
+            log.info("notice.written", kind=verdict.kind.text, recipient=verdict.address)
+        else:
+            log.warning(
+                "notice.denied", kind=verdict.kind.text, recipient=verdict.address, reason=verdict.reason
+            )
+
+
+def standard_values(desk: Desk) -> dict[str, str]:
+    """Return what every text may name."""
+    mailing_list = desk.mailing_list
+    if mailing_list is None:
+        owner = desk.site_owner or f"postmaster@{desk.site}"
+        return {"list_name": desk.site, "owner_address": owner, "site_name": desk.site}
+
+    def address(purpose: str) -> str:
+        return list_address(mailing_list, purpose, suffixes=desk.suffixes)
+
+    return {
+        "list_name": mailing_list.settings.display_name or mailing_list.name,
+        "list_address": mailing_list.address,
+        "list_id": mailing_list.list_id,
+        "list_description": mailing_list.settings.description,
+        "owner_address": address("owner"),
+        "request_address": address("request"),
+        "join_address": address("join"),
+        "leave_address": address("leave"),
+        "site_name": desk.site,
+    }
+
+
+def _add_fields(message: EmailMessage, permit: Permit, desk: Desk) -> None:
+    cause = permit.cause
+    message["Auto-Submitted"] = "auto-replied" if cause is not None else "auto-generated"
+    if cause is not None and _MESSAGE_ID.fullmatch(cause.message_id):  # RFC 3834 3.1.5
+        message["In-Reply-To"] = message["References"] = cause.message_id
+    message["Precedence"] = "bulk"  # older vacation programs look at nothing else
+    message["X-Auto-Response-Suppress"] = "All"  # Exchange looks at this alone
+    if desk.mailing_list is not None:
+        message["List-Id"] = f"<{desk.mailing_list.list_id}>"
+
+
+def _mailbox(address: str, name: str = "") -> Address:
+    """Return an address for a header; a quoted local-part is given unquoted, as headerregistry wants it."""
+    local, _, domain = check_address(address).rpartition("@")
+    if local.startswith('"'):
+        local = re.sub(r"\\(.)", r"\1", local[1:-1])
+    return Address(_CONTROL.sub(" ", name), local, domain)
