@@ -1,0 +1,36 @@
+"""Every story of tests/conformance, told to the real front-end over both sockets and at every pace that it allows."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.conformance import ConformanceSite, sites_by_settings
+from tests.support.player import play
+from tests.support.transcript import Story, stories
+
+pytestmark = pytest.mark.slow
+STORIES = stories()
+
+
+@pytest.fixture(scope="module")
+def site_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Story], ConformanceSite]]:
+    """The site of a story."""
+    with sites_by_settings(tmp_path_factory.mktemp) as sites:
+        yield sites
+
+
+@pytest.mark.parametrize("socket", ["tcp", "unix"])
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_the_front_end_answers_as_the_story_says(
+    story: Story, socket: str, site_of: Callable[[Story], ConformanceSite]
+) -> None:
+    """As written, as one write, and one octet at a time."""
+    site = site_of(story)
+    for pace in story.paces:
+        played = play(story, site.address(socket), pace, site.shelf)
+        finding = played.finding
+        assert finding is None, (
+            f"{story.name}.txt:{finding.line} ({pace}): expected {finding.expected}, got {finding.got}"
+        )
+        assert played.has_enhanced
+    assert site.errors() == []
