@@ -138,7 +138,14 @@ def test_a_long_sender_takes_no_long_time(part: str) -> None:
 
 @pytest.mark.parametrize(
     ("reverse_path", "nobody"),
-    [("", True), ("double-bounce@example.net", True), ("Double-Bounce@mx.example", True), (ANNE, False), ("double-bounce2@example.net", False), ("double-bounce", False)],
+    [
+        ("", True),
+        ("double-bounce@example.net", True),
+        ("Double-Bounce@mx.example", True),
+        (ANNE, False),
+        ("double-bounce2@example.net", False),
+        ("double-bounce", False),
+    ],
 )
 def test_probers_are_nobody(reverse_path: str, nobody: bool) -> None:
     assert is_nobody(reverse_path) is nobody

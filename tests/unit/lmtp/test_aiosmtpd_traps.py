@@ -1,6 +1,6 @@
 """The twelve traps of aiosmtpd 1.4.6 as an LMTP server: each is shown in the stock class over a socket, and absent in ours.
 
-When a newer aiosmtpd has mended one, the first half of its test fails: then a reason in lmtp/server.py is gone. The last tests pin the
+When a newer aiosmtpd has mended one, the first half of its test fails: then a reason in lmtp/connection.py is gone. The last tests pin the
 names that we use.
 """
 

@@ -1,0 +1,236 @@
+"""One connection: aiosmtpd's LMTP class with its engine taken out.
+
+aiosmtpd 1.4.6 gives the protocol class, Session and Envelope (dialogue.Transaction is one), and the parser for odd addresses (`_getaddr`).
+Overridden, and why (measured with 4 KiB messages over one connection, CPU of the server per message; 12 traps: tests/unit/lmtp/test_aiosmtpd_traps.py):
+  __init__          copies what SMTP.__init__ made once for the process. Its introspection (inspect.getmembers, dir) costs 185 us a connection and gives
+                    the same each time; it also clears a class-level dict that all connections share.
+  connection_made, data_received, eof_received, connection_lost
+                    feed a Dialogue at once instead of waking the coroutine `_handle_client` per line, which reads DATA line by line (45 % of its
+                    time), parses addresses by email's parser (20 %), and is cancelled by an EOF even after the final dot.
+  pause_writing, resume_writing
+                    a client that does not read its replies is not answered any further; there is no coroutine to await drain().
+Nothing of aiosmtpd's commands, hooks, timers and replies is reached any more: AUTH, HELP, VRFY and EXPN are not there unless commands.py says so.
+Timeouts are the server's (server.py), which looks at all connections a few times a minute: no timer per command.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from aiosmtpd.lmtp import LMTP
+from aiosmtpd.smtp import Session
+
+from bus.client import Away, PublishRefused
+from config.failpoints import fail
+from config.names import ItemId
+from lmtp import replies
+from lmtp.dialogue import Dialogue
+from lmtp.replies import Reply
+from lmtp.states import Assure, Pause, Publish, Want
+
+if TYPE_CHECKING:
+    from lmtp.server import Server
+
+MAX_WAITING: Final = 64 * 1024  # octets read ahead while a reply is awaited; then the client's sending stops
+
+_REFUSALS: Final = {"full": replies.STOPPED, "busy": replies.BUSY, "size": replies.TOO_BIG}
+
+
+class Connection(LMTP):
+    """One client; used from the event loop only."""
+
+    def __init__(self, server: "Server", name: str) -> None:
+        self.__dict__.update(server.template)
+        self.server = server
+        self.name = name
+        self.heard_s = 0.0  # monotonic: when octets or an answer of the bus last came
+        self.closing_s = 0.0  # monotonic: since when the client may go; 0: it may not
+        self._has_eof = False
+        self._is_ahead = (
+            False  # it wrote on before it could read the last final reply: what it writes proves nothing
+        )
+        self._is_paused = False
+        self._begun: Want | None = None
+
+    # What the transport calls -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        self._wire = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self.transport = transport
+        self.session = Session(self.loop)
+        peer = transport.get_extra_info("peername")
+        self.session.peer = peer[0] if isinstance(peer, tuple) else "unix"
+        self.dialogue = Dialogue(self.server.service, self.session, self.name, self.server.parse_odd)
+        self.heard_s = self.loop.time()
+        self.server.joined(self)
+        self._turn()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what can be answered."""
+        self.heard_s = self.loop.time()
+        if (
+            self.dialogue.answered.ids and not self._is_ahead
+        ):  # it goes on behind our final replies: it has read them
+            self._note_replied()
+        self.dialogue.receive(data)
+        self._turn()
+
+    def eof_received(self) -> bool:
+        """Finish what is in hand: a client may shut its sending side down right behind its last command, as Exim does."""
+        self._has_eof = True
+        if self.dialogue.want is not None or self.dialogue.is_held:
+            return True  # keeps our side open for the replies
+        if self.dialogue.answered.ids and self._wire.get_write_buffer_size() == 0:
+            self._note_replied()
+        self.closing_s = (
+            self.loop.time()
+        )  # the transport closes when all is sent, which a client that does not read prevents
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the client. What the bus stores for it stays stored, and the same mail again is known as the same."""
+        dialogue = self.dialogue
+        if dialogue.is_publishing or dialogue.is_gathering or (error is not None and dialogue.answered.ids):
+            reason = type(error).__name__ if error else "closed"
+            self.server.service.report.dropped(self.name, tuple(dialogue.answered.ids), reason)
+        dialogue.abandon()
+        self.transport = None
+        self.server.left(self)
+
+    def pause_writing(self) -> None:
+        """Stop answering a client that does not read."""
+        self.dialogue.is_held = True
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """Go on answering."""
+        self.dialogue.is_held = False
+        self.dialogue.go_on()
+        self._turn()
+
+    # What the server calls ----------------------------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a transaction is in hand, or input waits for its turn."""
+        dialogue = self.dialogue
+        return dialogue.is_open or dialogue.want is not None or dialogue.waiting > 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the next word is the client's."""
+        return self.dialogue.want is None
+
+    @property
+    def is_owed_replies(self) -> bool:
+        """Whether replies wait for the client to read."""
+        return self._wire.get_write_buffer_size() > 0
+
+    def say_goodbye(self, reply: Reply) -> None:
+        """End the session from our side."""
+        self.dialogue.say_goodbye(reply)
+        self._turn()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._wire.abort()
+
+    # A turn -------------------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Write all replies of this turn in one piece, begin what must be awaited, close when it is over."""
+        dialogue = self.dialogue
+        output = dialogue.take_output()
+        if output and self.transport is not None:
+            self._wire.write(output)
+        want = dialogue.want
+        if want is not None and want is not self._begun:
+            self._begun = want
+            self._begin(want)
+        if self.server.is_draining and not self.has_work and not dialogue.is_closing:
+            return self.say_goodbye(replies.SHUTTING_DOWN)
+        self._regulate()
+        return self._close_when_over()
+
+    def _begin(self, want: Want) -> None:
+        match want:
+            case Publish():
+                self._publish(want)
+            case Assure():
+                self.server.snapshot.assure().add_done_callback(self._assured)
+            case Pause():
+                self.loop.call_soon(self._go_on)
+
+    def _publish(self, want: Publish) -> None:
+        try:
+            future = self.server.service.front.publish(want.items, want.content, want.content_keys)
+        except Exception as error:  # LMTP acceptance: our own error is a 451 for each recipient
+            self.server.service.report.failed(self.name, error)
+            self.loop.call_soon(self._conclude, replies.FAILED)
+        else:
+            future.add_done_callback(self._published)
+
+    def _published(self, future: asyncio.Future[tuple[ItemId, ...]]) -> None:
+        self._conclude(self._read_outcome(future))
+        self.loop.call_soon(
+            fail, "lmtp.reply.after"
+        )  # uvloop writes when the callbacks of this turn are done
+
+    def _read_outcome(self, future: asyncio.Future[tuple[ItemId, ...]]) -> tuple[ItemId, ...] | Reply:
+        if future.cancelled():
+            return replies.NOT_CONFIRMED
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, Away):
+            return replies.NOT_CONFIRMED
+        if isinstance(error, PublishRefused) and error.kind in _REFUSALS:
+            return _REFUSALS[error.kind]
+        self.server.service.report.failed(self.name, error)
+        return replies.FAILED
+
+    def _conclude(self, outcome: tuple[ItemId, ...] | Reply) -> None:
+        self.heard_s = self.loop.time()
+        self._is_ahead = self.dialogue.waiting > 0
+        self._begun = None  # it holds the content
+        self.dialogue.published(outcome)
+        self._turn()
+
+    def _assured(self, answer: asyncio.Future[bool]) -> None:
+        self.heard_s = self.loop.time()
+        self.dialogue.assured(not answer.cancelled() and answer.result())
+        self._turn()
+
+    def _go_on(self) -> None:
+        self.dialogue.go_on()
+        self._turn()
+
+    def _note_replied(self) -> None:
+        read = self.dialogue.take_read()
+        self.server.service.front.note_replied(read.ids, read.content_keys)
+
+    def _regulate(self) -> None:
+        """Read no further while much waits for its turn: the client's sending then stops by itself."""
+        dialogue = self.dialogue
+        is_full = (dialogue.want is not None or dialogue.is_held) and dialogue.waiting > MAX_WAITING
+        if is_full != self._is_paused and self.transport is not None:
+            self._is_paused = is_full
+            if is_full:
+                self._wire.pause_reading()
+            else:
+                self._wire.resume_reading()
+
+    def _close_when_over(self) -> None:
+        """Send our end and wait for the client's: closing with input unread would reset the connection and may destroy replies."""
+        if self.transport is None:
+            return
+        is_over = self.dialogue.is_closing
+        if self._has_eof and (is_over or (self.dialogue.want is None and not self.dialogue.is_held)):
+            self.closing_s = self.closing_s or self.loop.time()
+            self._wire.close()
+        elif is_over and not self.closing_s:
+            self.closing_s = self.loop.time()
+            if self._wire.can_write_eof():
+                self._wire.write_eof()
+            else:
+                self._wire.close()
