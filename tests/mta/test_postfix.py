@@ -1,112 +1,53 @@
 """Mail through a real Postfix: SMTP in, LMTP, Postroom, SMTP out through the same Postfix to a sink."""
 
-import re
 import smtplib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.support.mail import (
+    ARRIVE_S,
+    MEMBERS,
+    Mail,
+    make_post,
+    make_postfix,
+    message_id_of,
+    running_mail,
+    transports,
+)
+from tests.support.mta import Route
 from tests.support.postfix import Postfix
-from tests.support.sink import Sink, Transaction
-from tests.support.site import Site, free_port
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.mta, pytest.mark.slow]
 
-MEMBERS = [f"member-{number:02}@example.net" for number in range(20)]
 POSTS = 200
-ARRIVE_S = 60.0
-
-
-@dataclass
-class Mail:
-    """A site, the Postfix before and behind it, and where everything ends."""
-
-    site: Site
-    postfix: Postfix
-    sink: Sink
-
-    def send(self, sender: str, recipient: str, message_id: str) -> None:
-        """Hand one message to Postfix by SMTP."""
-        with smtplib.SMTP("127.0.0.1", self.postfix.port, timeout=30) as client:
-            client.sendmail(sender, [recipient], make_post(sender, recipient, message_id))
-
-    def copies(self, message_id: str) -> list[str]:
-        """Return the recipients that the sink has one message for, with repetitions."""
-        return [
-            recipient
-            for done in self.sink.transactions
-            if message_id_of(done) == message_id
-            for recipient in done.accepted
-        ]
-
-    def is_quiet(self) -> bool:
-        """Say whether nothing is under way."""
-        queues = self.site.status()["queues"]
-        return not self.postfix.queued() and not any(
-            one["ready"] + one["leased"] + one["deferred"] for one in queues
-        )
-
-
-def make_post(sender: str, recipient: str, message_id: str) -> bytes:
-    """Make a small message."""
-    return (
-        f"From: <{sender}>\r\nTo: <{recipient}>\r\nSubject: a post\r\nMessage-ID: <{message_id}>\r\n\r\nHello.\r\n"
-    ).encode()
-
-
-def message_id_of(done: Transaction) -> str:
-    """Return the Message-ID of what the sink has taken, without its brackets."""
-    found = re.search(rb"(?im)^Message-ID:\s*<([^>]*)>", done.content)
-    return found[1].decode() if found else ""
 
 
 @pytest.fixture(scope="module")
 def mail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mail]:
     """A site whose lists are in two domains: one that Postfix reaches over TCP, one over the unix socket."""
-    yield from _start(tmp_path_factory.mktemp("mail"), probe=False)
+    with running_mail(tmp_path_factory.mktemp("mail"), make_postfix) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def probed_mail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mail]:
     """The same, with a Postfix that asks Postroom about each recipient before it takes a mail."""
-    yield from _start(tmp_path_factory.mktemp("probed"), probe=True)
+    with running_mail(tmp_path_factory.mktemp("probed"), _make_probing) as running:
+        yield running
 
 
-def _start(folder: Path, *, probe: bool) -> Iterator[Mail]:
-    port = free_port()
-    with Sink() as sink:
-        site = Site(folder / "site", f'[outgoing]\nsmtp = "127.0.0.1:{port}"\n')
-        lists = {
-            "example.org": f"lmtp:inet:127.0.0.1:{site.port}",
-            "unix.example.org": f"lmtp:unix:{site.unix}",
-        }
-        with (
-            site,
-            Postfix(folder / "postfix", lists=lists, relay=sink.address, port=port, probe=probe) as postfix,
-        ):
-            _make_list(site, "ant@example.org", "generic_nonmember_action=accept", MEMBERS)
-            _make_list(site, "bee@unix.example.org", "generic_nonmember_action=accept", MEMBERS)
-            _make_list(site, "closed@example.org", "generic_nonmember_action=reject", ["anne@example.net"])
-            yield Mail(site, postfix, sink)
-
-
-def _make_list(site: Site, address: str, option: str, members: list[str]) -> None:
-    for command in (
-        ("lists", "create", address, "--set", option),
-        ("members", "add", address, *members),
-    ):
-        done = site.postroom(*command)
-        assert done.returncode == 0, done.stderr
+def _make_probing(folder: Path, routes: Mapping[str, Route], relay: str, port: int) -> Postfix:
+    return Postfix(folder, lists=transports(routes), relay=relay, port=port, probe=True)
 
 
 def test_each_of_200_posts_reaches_each_of_20_members_once(mail: Mail) -> None:
     """The whole way, with real processes: nothing is lost and nothing is doubled."""
     ids = [f"{number}.many@client.example.net" for number in range(POSTS)]
-    with smtplib.SMTP("127.0.0.1", mail.postfix.port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", mail.mta.port, timeout=30) as client:
         for message_id in ids:
             client.sendmail(
                 "guest@example.com",
@@ -132,7 +73,7 @@ def test_a_post_comes_in_over_the_unix_socket(mail: Mail) -> None:
     mail.send("guest@example.com", "bee@unix.example.org", "unix@client.example.net")
     wait_until(lambda: len(mail.copies("unix@client.example.net")) == len(MEMBERS), ARRIVE_S)
     assert sorted(mail.copies("unix@client.example.net")) == MEMBERS
-    assert mail.postfix.lines(r"relay=.*lmtp\.sock.*status=sent \(250 2\.0\.0 Accepted [0-9a-f]{32}")
+    assert mail.mta.lines(r"relay=.*lmtp\.sock.*status=sent \(250 2\.0\.0 Accepted [0-9a-f]{32}")
 
 
 def test_posts_leave_with_the_lists_bounce_address_as_reverse_path(mail: Mail) -> None:
@@ -148,19 +89,10 @@ def test_posts_leave_with_the_lists_bounce_address_as_reverse_path(mail: Mail) -
 def test_a_stranger_learns_from_the_bounce_why_a_closed_list_refused(mail: Mail) -> None:
     """Postfix takes the mail, hears 550 5.7.1 at RCPT and tells the sender with our words."""
     mail.send("stranger@example.com", "closed@example.org", "stranger@client.example.net")
-    wait_until(lambda: _bounce_to(mail, "stranger@example.com"), ARRIVE_S)
-    bounce = _bounce_to(mail, "stranger@example.com")
+    bounce = wait_until(lambda: mail.bounce_to("stranger@example.com"), ARRIVE_S)
     assert b"550 5.7.1" in bounce
     assert b"RCPT TO" in bounce
     assert mail.copies("stranger@client.example.net") == []
-
-
-def _bounce_to(mail: Mail, address: str) -> bytes:
-    """Return what Postfix has sent to `address` with the null reverse-path, b"" if nothing."""
-    for done in mail.sink.transactions:
-        if done.reverse_path == "" and done.accepted == (address,):
-            return done.content
-    return b""
 
 
 def test_a_member_of_a_closed_list_posts(mail: Mail) -> None:

@@ -12,23 +12,19 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from tests.support import debian
+from tests.support.mta import cannot, wait_for_banner
 from tests.support.site import free_port
 
 OWNER = "mail"
 GROUP = "daemon"
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt")
 FOLDERS = (*QUEUES, "bounce", "defer", "flush", "pid", "private", "public", "saved", "trace")
-START_S = 20.0
 STOP_S = 20.0
 
 MAIN = """\
@@ -189,16 +185,8 @@ class Postfix:
             shutil.chown(self._spool / "queue" / name, group=GROUP)
 
     def _wait_for_banner(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                break
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-                    if connection.recv(512).startswith(b"220"):
-                        return
-            except OSError:
-                time.sleep(0.02)  # nobody tells when a port opens
+        if wait_for_banner(self.port, lambda: process.poll() is None):
+            return
         output = (self._folder / "master.out").read_text(errors="replace")
         self.__exit__()
         raise RuntimeError(f"Postfix did not start: {output}{''.join(self.lines(''))}")
@@ -209,17 +197,11 @@ def root() -> Path:
     unpacked = debian.root_of("postfix")
     found = unpacked or (Path("/") if Path("/usr/lib/postfix/sbin/master").exists() else None)
     if found is None:
-        _cannot("Postfix is not there: run `python3 tests/support/debian.py`")
+        cannot("Postfix is not there: run `python3 tests/support/debian.py`")
     if os.geteuid() != 0:
-        _cannot("Postfix wants to be started by root")
+        cannot("Postfix wants to be started by root")
     assert found is not None
     return found
-
-
-def _cannot(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def _libraries(root: Path) -> str:
