@@ -172,9 +172,7 @@ class Connection(LMTP):
 
     def _published(self, future: asyncio.Future[tuple[ItemId, ...]]) -> None:
         self._conclude(self._read_outcome(future))
-        self.loop.call_soon(
-            fail, "lmtp.reply.after"
-        )  # uvloop writes when the callbacks of this turn are done
+        self.loop.call_soon(_pass_reply)  # uvloop writes when the callbacks of this turn are done
 
     def _read_outcome(self, future: asyncio.Future[tuple[ItemId, ...]]) -> tuple[ItemId, ...] | Reply:
         if future.cancelled():
@@ -234,3 +232,7 @@ class Connection(LMTP):
                 self._wire.write_eof()
             else:
                 self._wire.close()
+
+
+def _pass_reply() -> None:
+    fail("lmtp.reply.after")
