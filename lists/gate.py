@@ -14,13 +14,13 @@ Strategy, harm, proof (tests/unit/lists/test_gate.py):
 import hmac
 import re
 from enum import Enum
-from hashlib import blake2b
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
 from lists.mailbox import address_key
 from lists.senders import is_nobody
+from lists.tokens import SiteKey
 
 DAY_MS: Final = 24 * 3600 * 1000  # the window of the budget, from its first mail on
 PER_DAY: Final = 10  # notices for one address in a window; Mailman's max_autoresponses_per_day is 10, vacation(1) sends one a week
@@ -163,8 +163,8 @@ def _objection(kind: Kind, address: str, cause: Cause | None, is_ours: bool) -> 
     return "sent-by-software" if _NO_PERSON.fullmatch(address.rpartition("@")[0]) else ""
 
 
-def budget_key(site_key: bytes, address: str, grounds: Grounds) -> str:
+def budget_key(site_key: SiteKey, address: str, grounds: Grounds) -> str:
     """Name an address's budget in the store without telling whose it is: 32 hex digits. Staff mail has one of its own."""
     staff = b"staff" if grounds == "staff" else b"any"
     text = b"budget|" + staff + b"|" + address_key(address).encode("utf-8", "surrogatepass")
-    return hmac.new(site_key, text, lambda: blake2b(digest_size=16)).hexdigest()
+    return hmac.digest(site_key.secret, text, "sha256")[:16].hex()

@@ -20,6 +20,7 @@ from lists.gate import (
     judge,
     read_cause,
 )
+from lists.tokens import SiteKey
 from runners.headers import read_header
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -117,12 +118,12 @@ def test_a_clock_that_was_set_back_opens_a_new_window() -> None:
 def test_staff_has_a_budget_of_its_own() -> None:
     assert isinstance(judge(Kind.REPORT, "anne@example.net", Spent(0, 11), 1), Permit)
     assert isinstance(judge(Kind.WELCOME, "anne@example.net", Spent(0, 11), 1), Denial)
-    key = b"k" * 32
+    key = SiteKey(b"k" * 32)
     names = {
         budget_key(key, "Anne@Example.NET", "answer"),
         budget_key(key, "anne@example.net", "membership"),
         budget_key(key, "anne@example.net", "staff"),
-        budget_key(b"other", "anne@example.net", "answer"),
+        budget_key(SiteKey(b"other"), "anne@example.net", "answer"),
     }
     assert len(names) == 3, "answers and membership share one budget, case does not count, the key does"
 
