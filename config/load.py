@@ -5,7 +5,6 @@ at. Whether a port is free or a folder can be written is master's to find out.
 """
 
 import difflib
-import ipaddress
 import os
 import re
 import tomllib
@@ -18,9 +17,11 @@ import msgspec
 
 from config.lines import find_line
 from config.names import BUILT_IN_QUEUES
+from config.peers import BadPeer, read_peers
 from config.settings import RunnerSettings, Settings
 
 MAX_UNIX_PATH = 100  # octets; the kernel's sun_path ends at 108, and clients count differently
+SMTP_PORT = 25
 RESERVED = ("master", "bus", "lmtp")  # a queue of that name would have processes of that name
 LONGEST_SOCKET = "master.sock"  # in [site] run
 DEFAULT_PLACES = ("postroom.toml", "/etc/postroom/postroom.toml")
@@ -249,13 +250,14 @@ def _lmtp_problems(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
                 )
         elif problem := _host_port_problem(text):
             yield ("lmtp", "listen"), f"{problem} (or unix:path)"
-        elif text.endswith(":25"):
+        elif int(text.rpartition(":")[2]) == SMTP_PORT:
             yield ("lmtp", "listen"), f"{text!r}: port 25 is for SMTP, never for LMTP (RFC 2033 5)"
-    for network in settings.lmtp.trusted:
+    forwarders = [entry for entry in settings.lmtp.xforward if entry != "trusted"]
+    for key, entries in (("trusted", settings.lmtp.trusted), ("xforward", forwarders)):
         try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            yield ("lmtp", "trusted"), f"{error}"
+            read_peers(entries)
+        except BadPeer as error:
+            yield ("lmtp", key), str(error)
 
 
 def _host_port_problem(text: str) -> str | None:

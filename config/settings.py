@@ -91,8 +91,17 @@ class LmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 300.0
     trusted: Annotated[
-        list[str], Meta(description="Networks that may connect over TCP; anybody else is told 554 at once.")
+        list[str],
+        Meta(
+            description="Who may connect; anybody else is told 554 at once. Networks for TCP. user:NAME, uid:N, group:NAME, gid:N for the unix sockets; with none of these, whoever can open a socket (see socket_mode)."
+        ),
     ] = field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
+    xforward: Annotated[
+        list[str],
+        Meta(
+            description='Who of them may say for which client it speaks (Postfix\'s XFORWARD): it ends up in logs and items, and decides nothing. Entries as in trusted, or "trusted" for everybody who may connect; []: nobody.'
+        ),
+    ] = field(default_factory=lambda: ["trusted"])
     socket_mode: Annotated[
         str,
         Meta(

@@ -17,13 +17,14 @@ import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from aiosmtpd.lmtp import LMTP
-from aiosmtpd.smtp import Session
 
 from bus.client import Away, PublishRefused
 from config.failpoints import fail
 from config.names import ItemId
 from lmtp import replies
+from lmtp.client import Client
 from lmtp.dialogue import Dialogue
+from lmtp.peers import Peer
 from lmtp.replies import Reply
 from lmtp.states import Assure, Pause, Publish, Want
 
@@ -38,10 +39,11 @@ _REFUSALS: Final = {"full": replies.STOPPED, "busy": replies.BUSY, "size": repli
 class Connection(LMTP):
     """One client; used from the event loop only."""
 
-    def __init__(self, server: "Server", name: str) -> None:
+    def __init__(self, server: "Server", name: str, peer: Peer, *, may_forward: bool) -> None:
         self.__dict__.update(server.template)
         self.server = server
         self.name = name
+        self.session = self.client = Client(self.loop, name, peer, may_forward=may_forward)
         self.heard_s = 0.0  # monotonic: when octets or an answer of the bus last came
         self.closing_s = 0.0  # monotonic: since when the client may go; 0: it may not
         self._has_eof = False
@@ -57,10 +59,7 @@ class Connection(LMTP):
         """Greet."""
         self._wire = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self.transport = transport
-        self.session = Session(self.loop)
-        peer = transport.get_extra_info("peername")
-        self.session.peer = peer[0] if isinstance(peer, tuple) else "unix"
-        self.dialogue = Dialogue(self.server.service, self.session, self.name, self.server.parse_odd)
+        self.dialogue = Dialogue(self.server.service, self.client, self.server.parse_odd)
         self.heard_s = self.loop.time()
         self.server.joined(self)
         self._turn()

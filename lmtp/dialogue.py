@@ -11,10 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-import msgspec
-from aiosmtpd.smtp import Session
-from msgspec import Raw
-
 from config.failpoints import fail
 from config.names import ItemId, new_item_id
 from lists.address import Destination
@@ -22,6 +18,7 @@ from lists.policy import Refused
 from lmtp import accept, replies
 from lmtp.accept import Entry, Origin
 from lmtp.addresses import PathParser
+from lmtp.client import Client
 from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, parse
 from lmtp.data import Gathering, Message
 from lmtp.input import Input
@@ -38,10 +35,9 @@ MAX_TURN: Final = 500  # commands answered before other sessions get the process
 class Dialogue:
     """One session; made when a connection is, and used from the event loop only."""
 
-    def __init__(self, service: Service, session: Session, name: str, parse_odd: PathParser) -> None:
+    def __init__(self, service: Service, client: Client, parse_odd: PathParser) -> None:
         self.service = service
-        self.session = session
-        self.name = name  # of this session, in the log and in the items
+        self.client = client
         self.want: Want | None = None
         self.is_held = False  # the client does not read its replies: answer nothing more for now
         self.is_closing = False  # nothing more is read or answered
@@ -54,7 +50,6 @@ class Dialogue:
         self._gathering: Gathering | None = None
         self._assurance = Assurance(-1, True)
         self._again: Callable[[], None] | None = None
-        self._client: Raw | None = None
 
     # What the connection calls ------------------------------------------------------------------------------------------
 
@@ -169,7 +164,7 @@ class Dialogue:
         try:
             step()
         except Exception as error:
-            self.service.report.failed(self.name, error)
+            self.service.report.failed(self.client.name, error)
             self.want = self._again = None
             if (
                 len(self._output) == given
@@ -197,16 +192,14 @@ class Dialogue:
     # Commands -----------------------------------------------------------------------------------------------------------
 
     def _lhlo(self, command: Lhlo) -> None:
-        self.session.host_name = command.name
-        self.session.extended_smtp = True
-        self._client = None
+        self.client.introduce(command.name)
         self._reset(State.READY)
         self._output.append(self.service.features)
 
     def _mail(self, command: Mail) -> None:
         refusal = self.service.refuse_mail(command.size)
         if refusal is not None:
-            self.service.report.sender_refused(self.name, refusal, command.reverse_path)
+            self.service.report.sender_refused(self.client.keys, refusal, command.reverse_path)
             return self._say(refusal)
         self._transaction.mail_from = command.reverse_path
         self._state = State.MAIL
@@ -291,7 +284,7 @@ class Dialogue:
         """Hand what is taken to the bus."""
         transaction = self._transaction
         clock = self.service.clock
-        origin = Origin(transaction.mail_from or "", clock.now(), self._describe_client())
+        origin = Origin(transaction.mail_from or "", clock.now(), self.client.describe())
         now_ms = clock.time_ms()
         plan = accept.make_plan(
             message, transaction.header, transaction.entries, answers, origin, lambda: new_item_id(now_ms)
@@ -328,21 +321,11 @@ class Dialogue:
             stored=ids,
             duration_ms=round((self.service.monotonic() - transaction.began_s) * 1000, 3),
         )
-        self.service.report.message_answered(self.name, answered)
-
-    def _describe_client(self) -> Raw:
-        if self._client is None:
-            described = {
-                "addr": self.session.peer or "",
-                "lhlo": self.session.host_name or "",
-                "session": self.name,
-            }
-            self._client = Raw(msgspec.msgpack.encode(described))
-        return self._client
+        self.service.report.message_answered(self.client.keys, answered)
 
     def _refuse_recipient(self, command: Rcpt, reply: Reply, rule: str = "") -> None:
         reverse_path = self._transaction.mail_from or ""
-        self.service.report.recipient_refused(self.name, reply, reverse_path, command.recipient, rule)
+        self.service.report.recipient_refused(self.client.keys, reply, reverse_path, command.recipient, rule)
         self._say(reply)
 
 

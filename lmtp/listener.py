@@ -8,36 +8,16 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from functools import partial
 from typing import Final
 
 import structlog
 
 from lmtp import replies
+from lmtp.peers import Peer, Strangers, Trust, identify
 
 REST_S: Final = 1.0  # without a free descriptor accept is tried again after that
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-
-
-class BadNetwork(ValueError):
-    """`[lmtp] trusted` has an entry that is no network: bad configuration, exit 78."""
-
-
-class Trust:
-    """Who may connect over TCP: a unix socket's mode and group say it for the others."""
-
-    def __init__(self, networks: Sequence[str]) -> None:
-        try:
-            self._networks = [ip_network(each, strict=False) for each in networks]
-        except ValueError as error:
-            raise BadNetwork(f"[lmtp] trusted: {error}") from error
-        self.includes = lru_cache(1024)(self._includes)
-
-    def _includes(self, address: str) -> bool:
-        peer = ip_address(address.partition("%")[0])
-        peer = getattr(peer, "ipv4_mapped", None) or peer  # a v6 socket shows v4 peers so
-        return any(peer in network for network in self._networks)
 
 
 class Listener:
@@ -46,7 +26,7 @@ class Listener:
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        make_connection: Callable[[], asyncio.BaseProtocol],
+        make_connection: Callable[[Peer], asyncio.BaseProtocol],
         trust: Trust,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
@@ -54,6 +34,7 @@ class Listener:
         self._make_connection = make_connection
         self._trust = trust
         self._log = log
+        self._strangers = Strangers(log)
         self._adopting: set[asyncio.Task[None]] = set()  # held, since the loop holds tasks weakly
         self._is_on = False
 
@@ -76,7 +57,7 @@ class Listener:
 
     def _accept(self, listening: socket.socket) -> None:
         try:
-            accepted, peer = listening.accept()
+            accepted, name = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return  # another process was faster, or the client left
         except OSError as error:
@@ -85,24 +66,26 @@ class Listener:
             self._rest(listening, error)
             return
         accepted.setblocking(False)
-        if listening.family != socket.AF_UNIX:
-            if not self._trust.includes(peer[0]):
-                return self._turn_away(accepted, peer[0])
+        peer = identify(accepted, name)
+        if not self._trust.admits(peer):
+            return self._turn_away(accepted, peer)
+        if not peer.is_local:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = asyncio.get_running_loop().create_task(self._adopt(accepted))
+        task = asyncio.get_running_loop().create_task(self._adopt(accepted, peer))
         self._adopting.add(task)
         task.add_done_callback(self._adopted)
 
-    async def _adopt(self, accepted: socket.socket) -> None:
-        await asyncio.get_running_loop().connect_accepted_socket(self._make_connection, accepted)
+    async def _adopt(self, accepted: socket.socket, peer: Peer) -> None:
+        make = partial(self._make_connection, peer)
+        await asyncio.get_running_loop().connect_accepted_socket(make, accepted)
 
     def _adopted(self, task: asyncio.Task[None]) -> None:
         self._adopting.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("lmtp.failed", error=f"{type(error).__name__}: {error}", exc_info=error)
 
-    def _turn_away(self, accepted: socket.socket, peer: str) -> None:
-        self._log.info("lmtp.refused", reply=replies.NOT_TRUSTED.wire[:-2].decode(), peer=peer)
+    def _turn_away(self, accepted: socket.socket, peer: Peer) -> None:
+        self._strangers.note(peer, asyncio.get_running_loop().time())
         with accepted:
             try:
                 accepted.send(replies.NOT_TRUSTED.wire)

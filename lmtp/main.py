@@ -27,7 +27,8 @@ from config.logs import log_uncaught, set_up
 from config.names import EX_CONFIG
 from lists.directory import Directory
 from lists.errors import BadSuffix, StoreTooNew
-from lmtp.listener import BadNetwork, Listener, Trust
+from lmtp.listener import Listener
+from lmtp.peers import BadTrust, Trust
 from lmtp.server import Server
 from lmtp.service import Service
 from lmtp.snapshot import Snapshot
@@ -39,7 +40,7 @@ PATIENCE_S: Final = (
 )
 LOOK_S: Final = 0.02  # how often it is asked whether the bus was heard, while starting
 SWEEP_S: Final = 5.0  # at most, between two looks for silent clients
-BAD_CONFIG: Final = (BadSuffix, StoreTooNew, BadNetwork)
+BAD_CONFIG: Final = (BadSuffix, StoreTooNew, BadTrust)
 
 Log = structlog.typing.FilteringBoundLogger
 
@@ -96,9 +97,10 @@ async def serve(child: Child, log: Log) -> None:
         cleanup.callback(snapshot.close)
         async with Front(settings, child.name, child.instance, clock) as front:
             service = Service(settings, directory, front, clock, log)
-            server = Server(service, snapshot, settings.lmtp.idle_timeout_s)
+            trust = Trust(settings.lmtp)
+            server = Server(service, snapshot, trust, settings.lmtp.idle_timeout_s)
             sockets = [cleanup.enter_context(socket.socket(fileno=fd)) for fd in child.extra.listen_fd]
-            listener = Listener(sockets, server.make_connection, Trust(settings.lmtp.trusted), log)
+            listener = Listener(sockets, server.make_connection, trust, log)
             await _run(FrontEnd(child, log, snapshot, server, listener), stopping)
 
 

@@ -1,7 +1,7 @@
 """Every reply that the front-end can give: code, enhanced status code (RFC 3463), text.
 
 A 4xx is our trouble or the world's and the client tries again; a 5xx states a fact about this command, message, sender or
-recipient (DESIGN P2). Enhanced codes stand on every reply but the greeting, the answer to LHLO and 354 (RFC 2034 3).
+recipient (DESIGN P2). Enhanced codes stand on every reply but the greeting, the answer to LHLO and 354 (RFC 2034 3; a 554 in place of the greeting may have one).
 Texts show no exception, no path and nothing that the client sent. What a reply means for the session is not decided here.
 """
 
@@ -35,7 +35,7 @@ def make_reply(code: int, enhanced: str, text: str) -> Reply:
 
 # The session ----------------------------------------------------------------------------------------------------------
 
-NOT_TRUSTED = make_reply(554, "", "No service for your address")  # in place of the greeting, RFC 5321 3.1
+NOT_TRUSTED = make_reply(554, "5.7.1", "No service for you")  # in place of the greeting, RFC 5321 3.1
 NOT_LMTP = make_reply(500, "5.5.1", "This is LMTP: say LHLO (RFC 2033)")
 UNKNOWN_COMMAND = make_reply(500, "5.5.1", "Command not known")
 NOT_IMPLEMENTED = make_reply(502, "5.5.1", "Command not implemented")

@@ -4,6 +4,7 @@ Never content, and never a confirmation token: whoever can read a log must not b
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
@@ -30,34 +31,34 @@ class Answered(Struct, frozen=True, kw_only=True):
 
 
 class Report:
-    """Writes the lines; `delimiter` is what stands between an address and its token."""
+    """Writes the lines; `delimiter` is what stands between an address and its token, `client` what a line says about the client."""
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger, delimiter: str) -> None:
         self._log = log.bind()  # structlog's lazy logger would be put together anew for each line: 3 us
         self._token = re.compile(rf"({re.escape(_CONFIRM)}{re.escape(delimiter)})[^@]*", re.IGNORECASE).sub
 
-    def sender_refused(self, session: str, reply: Reply, reverse_path: str) -> None:
+    def sender_refused(self, client: Mapping[str, Any], reply: Reply, reverse_path: str) -> None:
         """MAIL was answered 4xx or 5xx."""
-        self._refused(session, reply, reverse_path=reverse_path)
+        self._refused(client, reply, reverse_path=reverse_path)
 
     def recipient_refused(
-        self, session: str, reply: Reply, reverse_path: str, recipient: str, rule: str
+        self, client: Mapping[str, Any], reply: Reply, reverse_path: str, recipient: str, rule: str
     ) -> None:
         """RCPT was answered 4xx or 5xx."""
-        self._refused(session, reply, reverse_path=reverse_path, recipient=self._shown(recipient), rule=rule)
+        self._refused(client, reply, reverse_path=reverse_path, recipient=self._shown(recipient), rule=rule)
 
-    def message_answered(self, session: str, answered: Answered) -> None:
+    def message_answered(self, client: Mapping[str, Any], answered: Answered) -> None:
         """The final replies of a message were given."""
         plan = answered.plan
         verdicts = plan.verdicts if plan else answered.replies
         for entry, reply, verdict in zip(answered.entries, answered.replies, verdicts, strict=True):
             if plan and isinstance(verdict, int) and answered.stored:
                 self._accepted(
-                    session, reply, plan.items[verdict], answered.stored[verdict], answered.duration_ms
+                    client, reply, plan.items[verdict], answered.stored[verdict], answered.duration_ms
                 )
             else:
                 self._refused(
-                    session,
+                    client,
                     reply,
                     reverse_path=answered.reverse_path,
                     recipient=self._shown(entry.recipient),
@@ -66,7 +67,9 @@ class Report:
                     duration_ms=answered.duration_ms,
                 )
 
-    def _accepted(self, session: str, reply: Reply, item: Item, stored: ItemId, duration_ms: float) -> None:
+    def _accepted(
+        self, client: Mapping[str, Any], reply: Reply, item: Item, stored: ItemId, duration_ms: float
+    ) -> None:
         self._log.info(
             "lmtp.accepted",
             item_id=stored,
@@ -80,7 +83,7 @@ class Report:
             is_duplicate=stored != item.id,
             reply=_spoken(reply),
             duration_ms=duration_ms,
-            session=session,
+            **client,
         )
 
     def dropped(self, session: str, ids: tuple[ItemId, ...], reason: str) -> None:
@@ -93,8 +96,8 @@ class Report:
             "lmtp.failed", session=session, error=f"{type(error).__name__}: {error}", exc_info=error
         )
 
-    def _refused(self, session: str, reply: Reply, **keys: Any) -> None:
-        self._log.info("lmtp.refused", reply=_spoken(reply), session=session, **keys)
+    def _refused(self, client: Mapping[str, Any], reply: Reply, **keys: Any) -> None:
+        self._log.info("lmtp.refused", reply=_spoken(reply), **client, **keys)
 
     def _shown(self, recipient: str) -> str:
         return self._token(r"\1...", recipient) if _CONFIRM in recipient.lower() else recipient

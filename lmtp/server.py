@@ -12,6 +12,7 @@ from aiosmtpd.lmtp import LMTP
 
 from lmtp import replies
 from lmtp.connection import Connection
+from lmtp.peers import Peer, Trust
 from lmtp.service import Service
 from lmtp.snapshot import Snapshot
 
@@ -23,9 +24,10 @@ LINGER_S: Final = (
 class Server:
     """All connections of this process."""
 
-    def __init__(self, service: Service, snapshot: Snapshot, idle_timeout_s: float) -> None:
+    def __init__(self, service: Service, snapshot: Snapshot, trust: Trust, idle_timeout_s: float) -> None:
         self.service = service
         self.snapshot = snapshot
+        self.trust = trust
         self.is_draining = False
         self.is_empty = asyncio.Event()
         self.is_empty.set()
@@ -40,9 +42,10 @@ class Server:
             pattern._getaddr
         )  # one for all: a bound method of each connection would be a cycle for the collector
 
-    def make_connection(self) -> Connection:
+    def make_connection(self, peer: Peer) -> Connection:
         """Make the protocol of a new connection; its name is the `session` of the log."""
-        return Connection(self, f"{self._prefix}-{next(self._numbers)}")
+        name = f"{self._prefix}-{next(self._numbers)}"
+        return Connection(self, name, peer, may_forward=self.trust.may_forward(peer))
 
     def joined(self, connection: Connection) -> None:
         """Count a connection in."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import structlog
-from aiosmtpd.smtp import SMTP, Session
+from aiosmtpd.smtp import SMTP
 from structlog.testing import CapturingLogger
 
 from bus.messages import Flow, Item
@@ -18,12 +18,15 @@ from config.settings import LmtpSettings, Settings, SiteSettings
 from lists.address import Destination
 from lists.policy import NOT_A_MEMBER, TOO_BIG, UNKNOWN_LIST, Refused, Taken
 from lmtp import replies
+from lmtp.client import Client
 from lmtp.dialogue import Dialogue
+from lmtp.peers import Peer
 from lmtp.replies import Reply
 from lmtp.service import Service
 from lmtp.states import Assure, Pause, Publish
 
 GREETING = b"220 lists.example.org LMTP\r\n"
+PEER = Peer("192.0.2.1")
 LHLO = b"LHLO mx.example.net\r\n"
 LINES_OF_LHLO = 6
 
@@ -147,7 +150,7 @@ class Talk:
         self.assured = 0
         self.outcome: Reply | None = None  # what Publish comes to, in place of ids
         loop: Any = None
-        self.dialogue = Dialogue(parts.service, Session(loop), "s-1", parse_odd)
+        self.dialogue = Dialogue(parts.service, Client(loop, "s-1", PEER), parse_odd)
         self.output = b""
         self._collect()
 

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 import uvloop
 
-from lmtp.listener import Listener, Trust
+from config.settings import LmtpSettings
+from lmtp.listener import Listener
+from lmtp.peers import Trust
 from lmtp.server import Server
 from lmtp.snapshot import Snapshot
 from tests.support.lmtp_parts import Lists, Parts, make_parts
@@ -94,14 +96,13 @@ def running_server(kind: str = "asyncio", *, trusted: str = "127.0.0.0/8", **lmt
     """Run our server with stand-ins for lists and bus; `kind` is asyncio or uvloop, `lmtp` settings of that table."""
     store = StoreOfLists()
     parts = make_parts(lists=store, **lmtp)
+    trust = Trust(LmtpSettings(trusted=[trusted], **lmtp))
     with LoopThread(kind) as thread, socket.create_server(("127.0.0.1", 0)) as listening:
 
         def start() -> tuple[Server, Listener]:
             snapshot = Snapshot(store, structlog.wrap_logger(parts.log))
-            server = Server(parts.service, snapshot, lmtp.get("idle_timeout_s", 300.0))
-            listener = Listener(
-                [listening], server.make_connection, Trust([trusted]), structlog.wrap_logger(parts.log)
-            )
+            server = Server(parts.service, snapshot, trust, lmtp.get("idle_timeout_s", 300.0))
+            listener = Listener([listening], server.make_connection, trust, structlog.wrap_logger(parts.log))
             listener.start()
             return server, listener
 

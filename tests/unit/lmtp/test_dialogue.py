@@ -337,7 +337,7 @@ def test_items_carry_what_the_runners_and_the_trace_need() -> None:
     assert (item.reverse_path, item.recipient) == ("anne@example.net", "ant@example.org")
     assert (item.message_id, item.size, content) == ("<1@example.net>", len(MAIL), MAIL)
     client = msgspec.msgpack.decode(item.args["client"])
-    assert client == {"addr": "", "lhlo": "mx.example.net", "session": "s-1"}
+    assert client == {"addr": "192.0.2.1", "lhlo": "mx.example.net", "session": "s-1"}
 
 
 def test_the_log_has_one_line_for_each_recipient() -> None:

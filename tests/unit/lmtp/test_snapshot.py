@@ -8,7 +8,6 @@ import structlog
 
 from lists.errors import StoreAway
 from lmtp import snapshot as module
-from lmtp.listener import BadNetwork, Trust
 from lmtp.snapshot import Snapshot
 from tests.support.loop_thread import StoreOfLists
 
@@ -118,24 +117,3 @@ def test_the_store_is_tried_until_it_is_loaded(monkeypatch: pytest.MonkeyPatch) 
         snapshot.close()
 
     asyncio.run(go())
-
-
-@pytest.mark.parametrize(
-    ("peer", "is_trusted"),
-    [
-        ("127.0.0.1", True),
-        ("::1", True),
-        ("::ffff:127.0.0.9", True),
-        ("192.0.2.1", False),
-        ("fe80::1%eth0", False),
-    ],
-)
-def test_who_is_trusted(peer: str, is_trusted: bool) -> None:
-    """IPv4 peers of an IPv6 socket are IPv4 peers."""
-    assert Trust(["127.0.0.0/8", "::1/128"]).includes(peer) == is_trusted
-
-
-def test_what_is_no_network_is_bad_configuration() -> None:
-    """Exit 78."""
-    with pytest.raises(BadNetwork, match="trusted"):
-        Trust(["localhost"])

@@ -1,0 +1,48 @@
+"""The client of one session: who is at the other end, what it calls itself, and whom it speaks for.
+
+Items and log lines say it: what the peer says for itself and what it forwards (XFORWARD) are never mixed. Whether it may connect or forward
+was decided by peers.py; nothing here decides about mail.
+"""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from aiosmtpd.smtp import Session
+from msgspec import Raw
+
+from lmtp.peers import Peer
+
+
+class Client(Session):
+    """aiosmtpd's session, with what only we ask about a client."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, name: str, peer: Peer, *, may_forward: bool = False
+    ) -> None:
+        super().__init__(loop)
+        self.name = name  # of this session, in the log and in the items
+        self.peer = peer.address
+        self.origin = peer
+        self.may_forward = may_forward
+        self.keys: dict[str, Any] = {"session": name}  # what each of its log lines says about it
+        self._described: Raw | None = None
+
+    def introduce(self, name: str) -> None:
+        """Take the name that LHLO gave."""
+        self.host_name = name
+        self.extended_smtp = True
+        self._described = None
+
+    def describe(self) -> Raw:
+        """Write it as the items carry it, `args["client"]`: a map in msgpack."""
+        if self._described is None:
+            described: dict[str, Any] = {
+                "addr": self.peer or "",
+                "lhlo": self.host_name or "",
+                "session": self.name,
+            }
+            if self.origin.uid >= 0:
+                described["uid"] = self.origin.uid
+            self._described = Raw(msgspec.msgpack.encode(described))
+        return self._described
