@@ -1,15 +1,21 @@
-"""What a runner wants changed in the list store, as values: `Store.apply_once` performs them together with the runner's outcome.
+"""What is to be changed in the list store, as values: `Store.apply_once` performs them together with a runner's outcome.
 
-Pure. A new effect is a new struct here and a case in store/applied.py.
+Pure. A new effect is a new struct here and a case in store/performing.py. Every change that finds something to change writes what it was, what
+it is now and the decision's origin into the history, in the same transaction; one that finds it done already does nothing. Held
+posts and budgets write none: their rows tell it, and a list of every stranger who wrote is what nobody wants to keep. What is asked of a
+list or a member that is not there raises NoSuchList or NoSuchMember: `decide` has looked.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping
+from datetime import datetime
 
 from msgspec import Struct
 
 from config.names import ListId
-from lists.model import HeldPost, MailingList, Member
+from lists.gate import Spent
+from lists.model import DeliveryMode, DeliveryStatus, Role
+from lists.records import BounceRecord, Evidence, FreezeKind, Origin, RequestKind
+from lists.tokens import TokenKind
 
 
 class HoldPost(Struct, frozen=True, kw_only=True):
@@ -29,11 +35,186 @@ class ReleaseHeld(Struct, frozen=True):
     id: int
 
 
-Change = HoldPost | ReleaseHeld
+# Members --------------------------------------------------------------------------------------------------------------
+
+
+class JoinMember(Struct, frozen=True):
+    """Give an address a role in a list; who has it already stays as they are. The address is checked before."""
+
+    list_id: ListId
+    address: str
+    role: Role = "member"
+    display_name: str = ""
+    language: str = ""
+    delivery_mode: DeliveryMode = "regular"
+
+
+class LeaveMember(Struct, frozen=True):
+    """Take a role from an address, with its bounce record; the history and the evidence of its bounces stay."""
+
+    list_id: ListId
+    address: str
+    role: Role = "member"
+
+
+class SetDelivery(Struct, frozen=True):
+    """Say whether posts go to a member; who said so, when and why is kept beside it, from the decision's origin.
+
+    Enabling forgets the bounces too, else the next one would switch it off again. `until`: then it is enabled again.
+    """
+
+    list_id: ListId
+    address: str
+    status: DeliveryStatus
+    until: datetime | None = None
+    role: Role = "member"
+
+
+class SetPreference(Struct, frozen=True, kw_only=True):
+    """Change what else a membership says; None leaves as it is. The values are checked before."""
+
+    list_id: ListId
+    address: str
+    role: Role = "member"
+    delivery_mode: DeliveryMode | None = None
+    moderation_action: str | None = None  # "": the list's
+    display_name: str | None = None
+    language: str | None = None
+    receive_own_postings: bool | None = None
+    acknowledge_posts: bool | None = None
+    hide_address: bool | None = None
+
+
+# Tokens and requests --------------------------------------------------------------------------------------------------
+
+
+class MakeToken(Struct, frozen=True, kw_only=True):
+    """Remember a token that is about to be sent out, by its hash (tokens.token_hash)."""
+
+    hash: str
+    purpose: TokenKind
+    list_id: ListId
+    address: str  # for whom
+    expires_at: datetime
+    about: str = ""  # what it is for, in the words of its maker: "join", "request 17"
+
+
+class UseToken(Struct, frozen=True):
+    """Use a token up: it works once. `decide` has looked whether it still may be."""
+
+    hash: str
+
+
+class OpenRequest(Struct, frozen=True, kw_only=True):
+    """Keep that somebody wants to join or leave; one of the same list, address and kind is replaced, and keeps its number.
+
+    Also for each step of the state machine: the same with another `state`.
+    """
+
+    list_id: ListId
+    address: str
+    kind: RequestKind
+    state: str
+    asked_by: str
+    expires_at: datetime
+    options: Mapping[str, str] = {}  # see records.Request
+
+
+class CloseRequest(Struct, frozen=True, kw_only=True):
+    """It is decided, or too old: the request goes. Its tokens stay until they are trimmed, so that a late answer is understood."""
+
+    list_id: ListId
+    address: str
+    kind: RequestKind
+    result: str  # for the history: "done", "refused", "expired", "withdrawn"
+
+
+# Bounces --------------------------------------------------------------------------------------------------------------
+
+
+class AddBounce(Struct, frozen=True):
+    """Keep the evidence of one bounce of a member; whether it scores is SetScore's matter."""
+
+    list_id: ListId
+    address: str
+    evidence: Evidence
+
+
+class SetScore(Struct, frozen=True):
+    """Say where a member stands with their bounces: score, warnings, what is due next and when."""
+
+    list_id: ListId
+    address: str
+    record: BounceRecord
+
+
+class DisableMember(Struct, frozen=True):
+    """Send a member nothing more because of bounces, and say what comes next."""
+
+    list_id: ListId
+    address: str
+    record: BounceRecord
+
+
+class ResetScore(Struct, frozen=True):
+    """Forget what a member has bounced; the evidence stays."""
+
+    list_id: ListId
+    address: str
+
+
+class FreezeScoring(Struct, frozen=True, kw_only=True):
+    """Until then, let bounces of a domain, or with a text, score nothing in a list; what is frozen already is frozen longer.
+
+    `told`: the owners hear of it in this decision.
+    """
+
+    list_id: ListId  # "": in every list
+    kind: FreezeKind
+    what: str  # the domain in lower case, or Evidence.text_key
+    until: datetime
+    told: bool = True
+
+
+class LiftFreeze(Struct, frozen=True):
+    """Let it score again; nothing happens to a freeze that is gone."""
+
+    id: int
+
+
+# Automatic mail -------------------------------------------------------------------------------------------------------
+
+
+class SpendBudget(Struct, frozen=True):
+    """Write down what a Permit of the gate costs: the row `spent` of `key` (gate.budget_key). One for each address in a decision."""
+
+    key: str
+    spent: Spent
+
+
+Change = (
+    HoldPost
+    | ReleaseHeld
+    | JoinMember
+    | LeaveMember
+    | SetDelivery
+    | SetPreference
+    | MakeToken
+    | UseToken
+    | OpenRequest
+    | CloseRequest
+    | AddBounce
+    | SetScore
+    | DisableMember
+    | ResetScore
+    | FreezeScoring
+    | LiftFreeze
+    | SpendBudget
+)
 
 
 class Decision(Struct, frozen=True):
-    """What a runner decided: the changes and the outcome that belongs to them.
+    """What was decided: the changes, the outcome that belongs to them, and where they come from.
 
     `keep` False stores nothing at all, neither changes nor outcome: the item will come again.
     """
@@ -41,19 +222,4 @@ class Decision(Struct, frozen=True):
     changes: tuple[Change, ...] = ()
     outcome: bytes = b""  # opaque here
     keep: bool = True
-
-
-class Roster(Protocol):
-    """What `decide` may read: the store as this transaction sees it."""
-
-    def mailing_list(self, list_id: ListId) -> MailingList | None:
-        """Return a list, None when it is gone."""
-
-    def member(self, list_id: ListId, address: str) -> Member | None:
-        """Return the member with this address, None for anybody else."""
-
-    def owners(self, list_id: ListId) -> Sequence[str]:
-        """Return the owners' addresses, sorted."""
-
-    def held(self, number: int) -> HeldPost | None:
-        """Return a held post, None when somebody has decided about it already."""
+    origin: Origin = Origin()  # its item is filled in by the store

@@ -16,6 +16,9 @@ Action = Literal["accept", "hold", "reject", "discard"]
 MemberAction = Literal["accept", "hold", "reject", "discard", "defer"]
 Role = Literal["member", "owner", "moderator", "nonmember"]
 ROLES: tuple[Role, ...] = ("member", "owner", "moderator", "nonmember")
+DeliveryMode = Literal["regular", "mime_digests", "plaintext_digests"]
+# Who stopped it: the member, an owner, bounces; vacation is the member's own, with a day on which it ends by itself.
+DeliveryStatus = Literal["enabled", "by_user", "by_owner", "by_bounces", "vacation"]
 
 # One line of a header: no control character, so that no setting can add a header of its own.
 Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
@@ -95,11 +98,28 @@ class MailingList(Struct, frozen=True):
 class Member(Struct, frozen=True):
     """One address in one role of one list."""
 
-    address: str  # as written when it was added
+    address: str  # as written when it was first seen
     role: Role
     key: str  # what it is compared by
-    delivery: bool = True  # gets posts
+    id: int  # of the membership; never used again, so VERP addresses name it
+    joined_at: datetime
     moderation_action: str = ""  # "": the list's
+    display_name: str = ""
+    language: str = ""  # "": the list's
+    delivery_mode: DeliveryMode = "regular"
+    delivery_status: DeliveryStatus = "enabled"
+    status_by: str = ""  # who set the status, why and when; empty while nobody has
+    status_why: str = ""
+    status_at: datetime | None = None
+    status_until: datetime | None = None  # then it is enabled again; None: until somebody does it
+    receive_own_postings: bool = True
+    acknowledge_posts: bool = False  # wants a word when a post of theirs went out
+    hide_address: bool = False  # is not shown to other members
+
+    @property
+    def delivery(self) -> bool:
+        """Tell whether posts go to this address."""
+        return self.delivery_status == "enabled"
 
     @property
     def cursor(self) -> str:

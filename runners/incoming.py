@@ -8,9 +8,10 @@ from typing import assert_never
 
 from bus.messages import Item
 from config.names import OUTGOING
-from lists.changes import HoldPost, ReleaseHeld, Roster
+from lists.changes import HoldPost, ReleaseHeld
 from lists.errors import NoSuchHeld, StoreAway
 from lists.policy import Accept, Discard, Hold, Reject, Verdict
+from lists.roster import Roster
 from runners.headers import Header, read_header
 from runners.outcome import Ack, Outcome, Output, Shunt
 from runners.placing import read_args

@@ -19,15 +19,17 @@ from bus.client import ask
 from config.clock import Clock
 from config.names import Instance, ItemId, ListId
 from config.settings import Settings
+from lists.records import Origin
 from runners.outcome import Ack, Outcome
 
 if TYPE_CHECKING:
     from lists import changes
     from lists.address import Suffixes
-    from lists.changes import Change, Roster
+    from lists.changes import Change
     from lists.directory import Directory
     from lists.model import HeldPost, MailingList, Role
     from lists.policy import Post, Verdict
+    from lists.roster import Roster
     from lists.store import Store
 
 T = TypeVar("T")
@@ -40,13 +42,14 @@ _decode_ack = msgspec.msgpack.Decoder(Ack).decode
 
 
 class Decision(Struct, frozen=True):
-    """What a handler decided inside the store's transaction: changes, and the outcome that belongs to them.
+    """What a handler decided inside the store's transaction: changes, the outcome that belongs to them, and where they come from.
 
     The changes and the outcome of an Ack are stored together; Retry and Shunt store nothing, and the item is decided anew.
     """
 
     outcome: Outcome
     changes: tuple["Change", ...] = ()
+    origin: Origin = Origin()  # who and why, for the history; the item is filled in
 
 
 class Current(Struct, frozen=True):
@@ -156,7 +159,7 @@ class SiteStore:
             outcomes[:] = [decision.outcome]
             if not isinstance(decision.outcome, Ack):
                 return changes.Decision(keep=False)
-            return changes.Decision(decision.changes, _encode_ack(decision.outcome))
+            return changes.Decision(decision.changes, _encode_ack(decision.outcome), origin=decision.origin)
 
         stored = await asyncio.to_thread(lambda: self._opened().apply_once(item_id, encoded))
         return outcomes[0] if outcomes else _decode_ack(stored)

@@ -5,9 +5,11 @@ callers use asyncio.to_thread) and may be used from several threads. The nouns a
 databases in engine.py.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -15,15 +17,24 @@ from config.clock import Clock
 from config.names import ItemId, ListId
 from config.settings import Settings
 from lists.address import check_list_address
-from lists.changes import Decision, Roster
-from lists.errors import NoSuchHeld, NoSuchMember
+from lists.changes import Change, Decision, JoinMember, SetDelivery, SetPreference
+from lists.errors import NoSuchHeld
 from lists.mailbox import check_address
-from lists.model import Ban, HeldPost, ListSettings, MailingList, Member, Role
+from lists.model import Ban, DeliveryStatus, HeldPost, ListSettings, MailingList, Member, Role
 from lists.options import change_settings, check_member_action
 from lists.patterns import check_pattern
+from lists.records import Origin
+from lists.roster import Roster
 from lists.store import applied, bans, held, lists, members, migrate, versions
 from lists.store.engine import BUSY_TIMEOUT_S, make_engine, make_file, reading, store_file, writing
+from lists.store.history import Pen
+from lists.store.performing import perform
+from lists.store.reading import StoreRoster
+from lists.store.records import Records
 
+T = TypeVar("T")
+
+COMMAND = Origin("command")  # of bin/postroom, which adds the user
 BATCH = 1000  # addresses of one write: about 20 ms in which nobody else writes
 
 Progress = Callable[[int, int], None]  # done, total
@@ -37,6 +48,7 @@ class Store:
         self._file = store_file(settings.lists.store)
         self._clock = Clock(Path(settings.site.clock_file) if settings.site.clock_file else None)
         self.engine = make_engine(settings.lists.store, busy_timeout_s)
+        self.records = Records(self.engine)
 
     def open(self) -> None:
         """Make or migrate the schema where that is needed; raises StoreAway, StoreTooNew."""
@@ -67,24 +79,29 @@ class Store:
     # Lists ------------------------------------------------------------------------------------------------------------
 
     def create_list(
-        self, address: str, settings: ListSettings | Iterable[str] = (), owners: Iterable[str] = ()
+        self,
+        address: str,
+        settings: ListSettings | Iterable[str] = (),
+        owners: Iterable[str] = (),
+        origin: Origin = COMMAND,
     ) -> MailingList:
         """Make a list; `settings` may be KEY=VALUE texts. Raises BadAddress, BadOption, ListExists."""
         checked = check_list_address(address, self._settings.site.domains)
         if not isinstance(settings, ListSettings):
             settings = change_settings(ListSettings(), settings)
         owner_list = [check_address(owner) for owner in owners]
-        with writing(self.engine) as connection:
-            made = lists.create_list(connection, checked, settings, self._clock.time_ms())
-            row = lists.find_row(connection, made.list_id)[0]
-            members.add_members(connection, row, owner_list, "owner", self._clock.time_ms())
+        with self.pen(origin) as pen:
+            made = lists.create_list(pen, checked, settings)
+            row = lists.find_row(pen.connection, made.list_id)[0]
+            joining = [JoinMember(made.list_id, owner, "owner") for owner in owner_list]
+            members.add_members(pen, row, made.list_id, joining, "owner")
         return made
 
-    def remove_list(self, text: str) -> MailingList:
-        """Take a list away with its members, settings and bans; held posts stay. Raises NoSuchList."""
-        with writing(self.engine) as connection:
-            gone = lists.find_list(connection, text)
-            lists.remove_list(connection, lists.find_row(connection, text)[0], gone.list_id)
+    def remove_list(self, text: str, origin: Origin = COMMAND) -> MailingList:
+        """Take a list away with its members, settings and bans; held posts and history stay. Raises NoSuchList."""
+        with self.pen(origin) as pen:
+            gone = lists.find_list(pen.connection, text)
+            lists.remove_list(pen, lists.find_row(pen.connection, text)[0], gone.list_id)
         return gone
 
     def lists(self) -> tuple[MailingList, ...]:
@@ -97,10 +114,11 @@ class Store:
         with reading(self.engine) as connection:
             return lists.find_list(connection, text)
 
-    def set_options(self, text: str, assignments: Iterable[str]) -> ListSettings:
+    def set_options(self, text: str, assignments: Iterable[str], origin: Origin = COMMAND) -> ListSettings:
         """Apply KEY=VALUE texts to a list, all or none; raises NoSuchList, BadOption."""
-        with writing(self.engine) as connection:
-            return lists.set_options(connection, lists.find_row(connection, text)[0], assignments)
+        with self.pen(origin) as pen:
+            row, list_id, _ = lists.find_row(pen.connection, text)
+            return lists.set_options(pen, row, list_id, assignments)
 
     # Members ----------------------------------------------------------------------------------------------------------
 
@@ -110,6 +128,7 @@ class Store:
         addresses: Iterable[str],
         role: Role = "member",
         progress: Progress | None = None,
+        origin: Origin = COMMAND,
     ) -> int:
         """Add addresses in one role, returns how many were new; raises NoSuchList, and BadAddress before anything is written.
 
@@ -119,21 +138,24 @@ class Store:
         added = 0
         for start in range(0, len(wanted), BATCH):
             batch = wanted[start : start + BATCH]
-            with writing(self.engine) as connection:
-                row = lists.find_row(connection, list_id)[0]
-                added += members.add_members(connection, row, batch, role, self._clock.time_ms())
+            with self.pen(origin) as pen:
+                row, found_id, _ = lists.find_row(pen.connection, list_id)
+                joining = [JoinMember(found_id, each, role) for each in batch]
+                added += members.add_members(pen, row, found_id, joining, role)
             if progress is not None:
                 progress(start + len(batch), len(wanted))
         return added
 
-    def remove_members(self, list_id: str, addresses: Iterable[str], role: Role | None = None) -> int:
+    def remove_members(
+        self, list_id: str, addresses: Iterable[str], role: Role | None = None, origin: Origin = COMMAND
+    ) -> int:
         """Take addresses out of a list (every role without `role`); returns how many memberships went. Raises NoSuchList."""
         wanted = list(addresses)
         gone = 0
         for start in range(0, len(wanted), BATCH):
-            with writing(self.engine) as connection:
-                row = lists.find_row(connection, list_id)[0]
-                gone += members.remove_members(connection, row, wanted[start : start + BATCH], role)
+            with self.pen(origin) as pen:
+                row, found_id, _ = lists.find_row(pen.connection, list_id)
+                gone += members.remove_members(pen, row, found_id, wanted[start : start + BATCH], role)
         return gone
 
     def set_member(
@@ -144,17 +166,20 @@ class Store:
         delivery: bool | None = None,
         moderation_action: str | None = None,
         role: Role = "member",
+        origin: Origin = COMMAND,
     ) -> Member:
-        """Change what one membership says; None leaves as it is. Raises NoSuchList, NoSuchMember, BadOption."""
+        """Change what an owner says of one membership; None leaves as it is. Raises NoSuchList, NoSuchMember, BadOption."""
         if moderation_action is not None:
             check_member_action(moderation_action)
-        with writing(self.engine) as connection:
-            row, found_id, _ = lists.find_row(connection, list_id)
-            member = members.find_member(connection, row, address, role)
-            if member is None:
-                raise NoSuchMember(found_id, address)
-            members.set_member(connection, row, member, delivery, moderation_action)
-            changed = members.find_member(connection, row, address, role)
+        found_id = ListId(list_id)
+        changes: list[Change] = [
+            SetPreference(list_id=found_id, address=address, role=role, moderation_action=moderation_action)
+        ]
+        if delivery is not None:
+            status: DeliveryStatus = "enabled" if delivery else "by_owner"
+            changes.append(SetDelivery(found_id, address, status, role=role))
+        self.perform(changes, origin)
+        changed = self.member(list_id, address, role)
         assert changed is not None
         return changed
 
@@ -194,18 +219,18 @@ class Store:
 
     # Bans -------------------------------------------------------------------------------------------------------------
 
-    def add_ban(self, pattern: str, list_id: str = "") -> bool:
+    def add_ban(self, pattern: str, list_id: str = "", origin: Origin = COMMAND) -> bool:
         """Ban an address or ^regex from a list, or from the site; False: it was already. Raises BadPattern, NoSuchList."""
         check_pattern(pattern)
-        with writing(self.engine) as connection:
-            row, found_id = self._scope(connection, list_id)
-            return bans.add_ban(connection, row, found_id, pattern, self._clock.time_ms())
+        with self.pen(origin) as pen:
+            row, found_id = self._scope(pen.connection, list_id)
+            return bans.add_ban(pen, row, found_id, pattern)
 
-    def remove_ban(self, pattern: str, list_id: str = "") -> None:
+    def remove_ban(self, pattern: str, list_id: str = "", origin: Origin = COMMAND) -> None:
         """Lift a ban; raises NoSuchBan, NoSuchList."""
-        with writing(self.engine) as connection:
-            row, found_id = self._scope(connection, list_id)
-            bans.remove_ban(connection, row, found_id, pattern)
+        with self.pen(origin) as pen:
+            row, found_id = self._scope(pen.connection, list_id)
+            bans.remove_ban(pen, row, found_id, pattern)
 
     def bans(self, list_id: str | None = None) -> tuple[Ban, ...]:
         """Return the bans of a list, "" for the site's, None for all. Raises NoSuchList."""
@@ -232,6 +257,32 @@ class Store:
                 raise NoSuchHeld(number)
             return found, held.held_content(connection, number)
 
+    # Commands ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def pen(self, origin: Origin) -> Iterator[Pen]:
+        """Open a transaction to write in, with where its changes come from."""
+        with writing(self.engine) as connection:
+            yield Pen(connection, origin, self._clock.time_ms())
+
+    def perform(self, changes: Iterable[Change], origin: Origin = COMMAND) -> None:
+        """Do changes that no item asks for, all or none; raises NoSuchList, NoSuchMember."""
+        self.decide(lambda _: Decision(tuple(changes), origin=origin))
+
+    def decide(self, decide: Callable[[Roster], Decision]) -> bytes:
+        """Do what `decide` says of the store as it is, in one transaction, and return its outcome, which is not stored."""
+        with writing(self.engine) as connection:
+            decision = decide(StoreRoster(connection))
+            pen = Pen(connection, decision.origin, self._clock.time_ms())
+            for change in decision.changes if decision.keep else ():
+                perform(pen, change)
+        return decision.outcome
+
+    def look(self, read: Callable[[Roster], T]) -> T:
+        """Return what `read` makes of one reading transaction; it returns values, never the roster."""
+        with reading(self.engine) as connection:
+            return read(StoreRoster(connection))
+
     # Effects of items -------------------------------------------------------------------------------------------------
 
     def apply_once(self, item_id: ItemId, decide: Callable[[Roster], Decision]) -> bytes:
@@ -241,6 +292,17 @@ class Store:
         """
         with writing(self.engine) as connection:
             return applied.apply_once(connection, item_id, decide, self._clock.time_ms())
+
+    def apply_many(self, wanted: Iterable[tuple[ItemId, Callable[[Roster], Decision]]]) -> tuple[bytes, ...]:
+        """Do `apply_once` for several items in one transaction: one commit for all, so all are stored or none.
+
+        Each decision sees what the ones before it changed. What any of them raises undoes all; the caller then goes one by one.
+        """
+        with writing(self.engine) as connection:
+            now_ms = self._clock.time_ms()
+            return tuple(
+                applied.apply_once(connection, item_id, decide, now_ms) for item_id, decide in wanted
+            )
 
     def outcome(self, item_id: ItemId) -> bytes | None:
         """Return the stored outcome of an item, None when it has had no effect here."""

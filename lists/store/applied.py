@@ -1,53 +1,19 @@
 """Effects that happen once per item (P4): the changes of a decision and its outcome are one transaction, found again by the item's id."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import assert_never
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, delete, insert, select, tuple_
 
-from config.names import ItemId, ListId
-from lists.changes import Change, Decision, HoldPost, ReleaseHeld, Roster
-from lists.errors import NoSuchList
-from lists.model import HeldPost, MailingList, Member
-from lists.store import held, members
-from lists.store.lists import find_list, find_row
+from config.names import ItemId
+from lists.changes import Decision
+from lists.roster import Roster
+from lists.store.history import Pen
+from lists.store.performing import perform
+from lists.store.reading import StoreRoster
 from lists.store.schema import applied_outcome
 
 TRIM_PAGE = 500  # items asked about at once
-
-
-class StoreRoster:
-    """What `decide` reads: the store inside the transaction that will take its changes."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def mailing_list(self, list_id: ListId) -> MailingList | None:
-        """Return a list, None when it is gone."""
-        try:
-            return find_list(self._connection, list_id)
-        except NoSuchList:
-            return None
-
-    def member(self, list_id: ListId, address: str) -> Member | None:
-        """Return the member with this address, None for anybody else."""
-        row = self._row(list_id)
-        return None if row is None else members.find_member(self._connection, row, address)
-
-    def owners(self, list_id: ListId) -> tuple[str, ...]:
-        """Return the owners' addresses, sorted."""
-        row = self._row(list_id)
-        return () if row is None else members.addresses_of(self._connection, row, ("owner",))
-
-    def held(self, number: int) -> HeldPost | None:
-        """Return a held post, None when somebody has decided about it already."""
-        return held.find_held(self._connection, number)
-
-    def _row(self, list_id: ListId) -> int | None:
-        try:
-            return find_row(self._connection, list_id)[0]
-        except NoSuchList:
-            return None
 
 
 def apply_once(
@@ -59,8 +25,10 @@ def apply_once(
         return stored
     decision = decide(StoreRoster(connection))
     if decision.keep:
+        origin = replace(decision.origin, item_id=decision.origin.item_id or item_id)
+        pen = Pen(connection, origin, now_ms)
         for change in decision.changes:
-            _perform(connection, item_id, change, now_ms)
+            perform(pen, change)
         connection.execute(
             insert(applied_outcome).values(item_id=item_id, created_at=now_ms, outcome=decision.outcome)
         )
@@ -72,16 +40,6 @@ def stored_outcome(connection: Connection, item_id: ItemId) -> bytes | None:
     query = select(applied_outcome.c.outcome).where(applied_outcome.c.item_id == item_id)
     stored = connection.execute(query).scalar()
     return None if stored is None else bytes(stored)
-
-
-def _perform(connection: Connection, item_id: ItemId, change: Change, now_ms: int) -> None:
-    match change:
-        case HoldPost():
-            held.hold_post(connection, item_id, change, now_ms)
-        case ReleaseHeld():
-            held.release_held(connection, change.id)
-        case _:
-            assert_never(change)
 
 
 def old_outcomes(

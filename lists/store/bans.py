@@ -7,25 +7,30 @@ from sqlalchemy import Connection, Select, delete, insert, select
 from config.names import ListId
 from lists.errors import NoSuchBan
 from lists.model import Ban
+from lists.store.history import Pen
 from lists.store.schema import ban
 from lists.store.versions import note_change
 
 
-def add_ban(connection: Connection, list_row: int | None, list_id: ListId, pattern: str, now_ms: int) -> bool:
+def add_ban(pen: Pen, list_row: int | None, list_id: ListId, pattern: str) -> bool:
     """Ban a checked pattern; False: it was banned already."""
+    connection = pen.connection
     if connection.execute(_chosen(list_id, pattern)).first():
         return False
-    connection.execute(insert(ban).values(list_id=list_id, pattern=pattern, created_at=now_ms))
+    connection.execute(insert(ban).values(list_id=list_id, pattern=pattern, created_at=pen.now_ms))
+    pen.note(list_id, "", "ban", "", pattern)
     note_change(connection, [] if list_row is None else [list_row])
     return True
 
 
-def remove_ban(connection: Connection, list_row: int | None, list_id: ListId, pattern: str) -> None:
+def remove_ban(pen: Pen, list_row: int | None, list_id: ListId, pattern: str) -> None:
     """Lift a ban; raises NoSuchBan."""
+    connection = pen.connection
     found = connection.execute(_chosen(list_id, pattern)).scalar()
     if found is None:
         raise NoSuchBan(pattern)
     connection.execute(delete(ban).where(ban.c.id == found))
+    pen.note(list_id, "", "ban", pattern, "")
     note_change(connection, [] if list_row is None else [list_row])
 
 

@@ -25,7 +25,7 @@ _COLUMNS = (
 )
 
 
-def hold_post(connection: Connection, item_id: ItemId, change: HoldPost, now_ms: int) -> None:
+def hold_post(connection: Connection, item_id: str, change: HoldPost, now_ms: int) -> None:
     """Keep a post."""
     connection.execute(
         insert(held_post).values(

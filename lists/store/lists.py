@@ -10,13 +10,15 @@ from lists.address import list_id_of
 from lists.errors import ListExists, NoSuchList
 from lists.mailbox import address_key
 from lists.model import ListSettings, MailingList
-from lists.options import change_settings, from_rows, to_rows
-from lists.store.schema import ban, mailing_list, membership, setting
+from lists.options import change_settings, from_rows, option_names, show_value, to_rows
+from lists.store.history import Pen
+from lists.store.schema import ban, bounce_record, freeze, mailing_list, membership, request, setting
 from lists.store.versions import note_change
 
 
-def create_list(connection: Connection, address: str, settings: ListSettings, now_ms: int) -> MailingList:
+def create_list(pen: Pen, address: str, settings: ListSettings) -> MailingList:
     """Make a list at a checked address."""
+    connection = pen.connection
     list_id = list_id_of(address)
     known = or_(mailing_list.c.address == address, mailing_list.c.list_id == list_id)
     if connection.execute(select(mailing_list.c.id).where(known)).first():
@@ -26,7 +28,7 @@ def create_list(connection: Connection, address: str, settings: ListSettings, no
         insert(mailing_list).values(
             list_id=list_id,
             address=address,
-            created_at=now_ms,
+            created_at=pen.now_ms,
             version=number,
             rewritten=number,
             deliveries=0,
@@ -35,25 +37,35 @@ def create_list(connection: Connection, address: str, settings: ListSettings, no
     row = result.inserted_primary_key
     assert row is not None
     _write_settings(connection, int(row[0]), settings)
+    pen.note(list_id, "", "list", "", "created")
     return MailingList.at(address, settings, list_id)
 
 
-def remove_list(connection: Connection, row: int, list_id: ListId) -> None:
-    """Take a list away with its members, settings and bans; held posts stay, for they are mail."""
+def remove_list(pen: Pen, row: int, list_id: ListId) -> None:
+    """Take a list away with its members, settings, bans, requests and freezes; held posts stay, for they are mail, and so does the history."""
+    connection = pen.connection
+    its_members = select(membership.c.id).where(membership.c.list_row == row).scalar_subquery()
+    connection.execute(delete(bounce_record).where(bounce_record.c.membership_id.in_(its_members)))
     for table in (membership, setting):
         connection.execute(delete(table).where(table.c.list_row == row))
-    connection.execute(delete(ban).where(ban.c.list_id == list_id))
+    for other in (ban, request, freeze):
+        connection.execute(delete(other).where(other.c.list_id == list_id))
     connection.execute(delete(mailing_list).where(mailing_list.c.id == row))
+    pen.note(list_id, "", "list", "created", "removed")
     note_change(connection)
 
 
-def set_options(connection: Connection, row: int, assignments: Iterable[str]) -> ListSettings:
+def set_options(pen: Pen, row: int, list_id: ListId, assignments: Iterable[str]) -> ListSettings:
     """Apply KEY=VALUE texts; raises BadOption and changes nothing."""
-    before = read_settings(connection, [row])[row]
+    before = read_settings(pen.connection, [row])[row]
     after = change_settings(before, assignments)
+    for name in option_names():
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            pen.note(list_id, "", f"setting.{name}", show_value(old), show_value(new))
     if after != before:
-        _write_settings(connection, row, after)
-        note_change(connection, [row])
+        _write_settings(pen.connection, row, after)
+        note_change(pen.connection, [row])
     return after
 
 

@@ -5,6 +5,7 @@ the mail (one open read stops every commit, one long write every other writer).
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,11 +21,14 @@ from sqlalchemy import (
     update,
 )
 
+from config.names import ListId
+from lists.changes import JoinMember
 from lists.mailbox import address_key
 from lists.model import Member, Role
+from lists.store.history import Pen, maybe_time, read_time
 from lists.store.rolls import ROLES_OF_RCPT
-from lists.store.schema import address, membership, person
-from lists.store.versions import note_change, note_delivery_change
+from lists.store.schema import address, bounce_record, mailing_list, membership, person
+from lists.store.versions import note_change
 
 PAGE = 10_000  # members read at once: about 10 ms
 
@@ -32,38 +36,65 @@ _COLUMNS = (
     address.c.address,
     membership.c.role,
     membership.c.address_key,
-    membership.c.delivery,
+    membership.c.id,
+    membership.c.created_at,
     membership.c.moderation_action,
+    membership.c.display_name,
+    membership.c.language,
+    membership.c.delivery_mode,
+    membership.c.delivery_status,
+    membership.c.status_by,
+    membership.c.status_why,
+    membership.c.status_at,
+    membership.c.status_until,
+    membership.c.receive_own_postings,
+    membership.c.acknowledge_posts,
+    membership.c.hide_address,
 )
+_FROM = select(*_COLUMNS).join(address, address.c.address_key == membership.c.address_key)
 
 
-def add_members(connection: Connection, row: int, addresses: Sequence[str], role: Role, now_ms: int) -> int:
+def _member(row: Sequence[Any]) -> Member:
+    """Read a row of _COLUMNS."""
+    values = list(row)
+    values[4], values[12], values[13] = read_time(row[4]), maybe_time(row[12]), maybe_time(row[13])
+    return Member(*values)
+
+
+def add_members(pen: Pen, row: int, list_id: str, joining: Sequence[JoinMember], role: Role) -> int:
     """Add one batch of checked addresses; returns how many were new. The version rises once, if any was."""
-    by_key: dict[str, str] = {}
-    for each in addresses:
-        by_key.setdefault(address_key(each), each)
+    by_key: dict[str, JoinMember] = {}
+    for each in joining:
+        by_key.setdefault(address_key(each.address), each)
     known = _known(
-        connection,
+        pen.connection,
         select(membership.c.address_key).where(
             membership.c.list_row == row,
             membership.c.role == role,
             membership.c.address_key.in_(list(by_key)),
         ),
     )
-    missing = [key for key in by_key if key not in known]
+    missing = {key: each for key, each in by_key.items() if key not in known}
     if not missing:
         return 0
-    add_addresses(connection, {key: by_key[key] for key in missing}, now_ms)
-    defaults = {
-        "list_row": row,
-        "role": role,
-        "delivery": True,
-        "moderation_action": "",
-        "created_at": now_ms,
-    }
-    connection.execute(insert(membership), [{**defaults, "address_key": key} for key in missing])
+    add_addresses(pen.connection, {key: each.address for key, each in missing.items()}, pen.now_ms)
+    values = [
+        {
+            "list_row": row,
+            "address_key": key,
+            "role": role,
+            "moderation_action": "",
+            "created_at": pen.now_ms,
+            "display_name": each.display_name,
+            "language": each.language,
+            "delivery_mode": each.delivery_mode,
+        }
+        for key, each in missing.items()
+    ]
+    pen.connection.execute(insert(membership), values)
+    pen.note_all(list_id, [(each.address, "joined", "", role) for each in missing.values()])
     if role in ROLES_OF_RCPT:
-        note_change(connection, [row])
+        note_change(pen.connection, [row])
     return len(missing)
 
 
@@ -83,39 +114,25 @@ def _known(connection: Connection, query: Select[str]) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def remove_members(connection: Connection, row: int, addresses: Sequence[str], role: Role | None) -> int:
+def remove_members(pen: Pen, row: int, list_id: str, addresses: Sequence[str], role: Role | None) -> int:
     """Take one batch of addresses out of a list, out of every role without `role`; returns how many memberships went."""
     chosen = and_(
         membership.c.list_row == row, membership.c.address_key.in_([address_key(each) for each in addresses])
     )
     if role is not None:
         chosen = and_(chosen, membership.c.role == role)
-    gone = connection.execute(delete(membership).where(chosen).returning(membership.c.role)).scalars().all()
-    if ROLES_OF_RCPT.intersection(gone):
-        note_change(connection, [row], rewritten=True)
-    return len(gone)
-
-
-def set_member(
-    connection: Connection,
-    row: int,
-    member: Member,
-    delivery: bool | None,
-    moderation_action: str | None,
-) -> None:
-    """Change what one membership says; raises the number that those look at who need to know."""
-    values: dict[str, object] = {}
-    if delivery is not None and delivery != member.delivery:
-        values["delivery"] = delivery
-    if moderation_action is not None and moderation_action != member.moderation_action:
-        values["moderation_action"] = moderation_action
-    if not values:
-        return
-    connection.execute(update(membership).where(_is(row, member.key, member.role)).values(values))
-    if "moderation_action" in values:
-        note_change(connection, [row], rewritten=True)
-    if "delivery" in values:
-        note_delivery_change(connection, row)
+    going = pen.connection.execute(
+        select(membership.c.id, membership.c.role, address.c.address)
+        .join(address, address.c.address_key == membership.c.address_key)
+        .where(chosen)
+    ).all()
+    numbers = [number for number, _, _ in going]
+    pen.connection.execute(delete(bounce_record).where(bounce_record.c.membership_id.in_(numbers)))
+    pen.connection.execute(delete(membership).where(membership.c.id.in_(numbers)))
+    pen.note_all(list_id, [(written, "left", gone, "") for _, gone, written in going])
+    if ROLES_OF_RCPT.intersection(gone for _, gone, _ in going):
+        note_change(pen.connection, [row], rewritten=True)
+    return len(going)
 
 
 def _is(row: int, key: str, role: str) -> ColumnElement[bool]:
@@ -160,9 +177,7 @@ def list_members(
     """Return one page of a list's members in order of key and role."""
     key, _, last_role = after.rpartition(" ") if " " in after else (after, "", "~")
     query = (
-        select(*_COLUMNS)
-        .join(address, address.c.address_key == membership.c.address_key)
-        .where(membership.c.list_row == row)
+        _FROM.where(membership.c.list_row == row)
         .order_by(membership.c.address_key, membership.c.role)
         .limit(limit)
     )
@@ -170,14 +185,44 @@ def list_members(
         query = query.where(tuple_(membership.c.address_key, membership.c.role) > tuple_(key, last_role))
     if role is not None:
         query = query.where(membership.c.role == role)
-    return tuple(Member(*found) for found in connection.execute(query).all())
+    return tuple(map(_member, connection.execute(query).all()))
 
 
 def find_member(connection: Connection, row: int, written: str, role: Role = "member") -> Member | None:
     """Return one membership by address, any spelling of it."""
-    query = select(*_COLUMNS).join(address, address.c.address_key == membership.c.address_key)
-    found = connection.execute(query.where(_is(row, address_key(written), role))).first()
-    return Member(*found) if found else None
+    found = connection.execute(_FROM.where(_is(row, address_key(written), role))).first()
+    return _member(found) if found else None
+
+
+def member_by_id(connection: Connection, number: int) -> tuple[ListId, Member] | None:
+    """Return a membership by its number, with its list."""
+    query = _FROM.join(mailing_list, mailing_list.c.id == membership.c.list_row).add_columns(
+        mailing_list.c.list_id
+    )
+    found = connection.execute(query.where(membership.c.id == number)).first()
+    return None if found is None else (ListId(found[-1]), _member(found[:-1]))
+
+
+def memberships_of(connection: Connection, row: int, written: str) -> tuple[Member, ...]:
+    """Return every role that an address has in a list."""
+    query = _FROM.where(membership.c.list_row == row, membership.c.address_key == address_key(written))
+    return tuple(map(_member, connection.execute(query.order_by(membership.c.role)).all()))
+
+
+def members_of_person(connection: Connection, row: int, written: str, role: Role) -> tuple[Member, ...]:
+    """Return the memberships of every address of the person who has this one, in order of key."""
+    keys = [address_key(each) for each in addresses_of_person(connection, written)]
+    query = _FROM.where(
+        membership.c.list_row == row, membership.c.role == role, membership.c.address_key.in_(keys)
+    )
+    return tuple(map(_member, connection.execute(query.order_by(membership.c.address_key)).all()))
+
+
+def addresses_of_person(connection: Connection, written: str) -> tuple[str, ...]:
+    """Return all addresses of the person who has this one, sorted; of one without a person only itself."""
+    first = select(address.c.person_id).where(address.c.address_key == address_key(written)).scalar_subquery()
+    found = connection.execute(select(address.c.address).where(address.c.person_id == first)).scalars().all()
+    return tuple(sorted(found)) or (written,)
 
 
 def addresses_of(connection: Connection, row: int, roles: Iterable[Role]) -> tuple[str, ...]:
@@ -205,7 +250,7 @@ def recipients_page(connection: Connection, row: int, after: str) -> list[tuple[
             membership.c.list_row == row,
             membership.c.address_key > after,
             membership.c.role == "member",
-            membership.c.delivery,
+            membership.c.delivery_status == "enabled",
         )
         .order_by(membership.c.address_key)
         .limit(PAGE)

@@ -14,7 +14,7 @@ from lists.errors import StoreTooNew
 from lists.store.engine import reading, writing
 from lists.store.filelock import locked
 
-REVISIONS = ("1",)  # every one there has been, oldest first
+REVISIONS = ("1", "2")  # every one there has been, oldest first
 HEAD = REVISIONS[-1]
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK_TIMEOUT_S = 120.0  # a migration of a large store by another process

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -16,6 +17,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
+    text,
+    true,
 )
 
 metadata = MetaData(
@@ -89,10 +93,26 @@ membership = Table(
     Column("list_row", RowId, ForeignKey("list.id"), nullable=False),
     Column("address_key", Text, ForeignKey("address.address_key"), nullable=False, index=True),
     Column("role", Text, nullable=False),
-    Column("delivery", Boolean, nullable=False),
     Column("moderation_action", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("display_name", Text, nullable=False, server_default=""),
+    Column("language", Text, nullable=False, server_default=""),
+    Column("delivery_mode", Text, nullable=False, server_default="regular"),
+    Column("delivery_status", Text, nullable=False, server_default="enabled"),
+    Column("status_by", Text, nullable=False, server_default=""),
+    Column("status_why", Text, nullable=False, server_default=""),
+    Column("status_at", BigInteger),
+    Column("status_until", BigInteger),
+    Column("receive_own_postings", Boolean, nullable=False, server_default=true()),
+    Column("acknowledge_posts", Boolean, nullable=False, server_default=false()),
+    Column("hide_address", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("list_row", "address_key", "role"),
+    Index(
+        "ix_membership_status_until",
+        "status_until",
+        sqlite_where=text("status_until IS NOT NULL"),
+        postgresql_where=text("status_until IS NOT NULL"),
+    ),
     Index(None, "list_row", "id"),
     sqlite_autoincrement=True,
 )
@@ -131,4 +151,120 @@ applied_outcome = Table(
     Column("item_id", Text, primary_key=True),
     Column("created_at", BigInteger, nullable=False, index=True),
     Column("outcome", LargeBinary, nullable=False),
+)
+
+# What happened to whom and why; only added to. The list-id and the key stand as text: it outlives list, member and address.
+history = Table(
+    "history",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("list_id", Text, nullable=False),
+    Column("address_key", Text, nullable=False),  # "": the list itself
+    Column("address", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("old", Text, nullable=False),
+    Column("new", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("item_id", Text, nullable=False),
+    Index(None, "list_id", "address_key", "id"),
+    sqlite_autoincrement=True,
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("purpose", Text, nullable=False),
+    Column("list_id", Text, nullable=False),
+    Column("address_key", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    Index(None, "expires_at", "id"),
+    Index(None, "list_id", "address_key"),
+    sqlite_autoincrement=True,
+)
+
+request = Table(
+    "request",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("list_id", Text, nullable=False),
+    Column("address_key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("options", Text, nullable=False),  # JSON
+    Column("item_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    UniqueConstraint("list_id", "address_key", "kind"),
+    Index(None, "expires_at", "id"),
+    sqlite_autoincrement=True,
+)
+
+bounce_record = Table(
+    "bounce_record",
+    metadata,
+    Column("membership_id", RowId, ForeignKey("membership.id"), primary_key=True, autoincrement=False),
+    Column("score", Float, nullable=False),
+    Column("last_day", Text, nullable=False),  # ISO 8601; "": none
+    Column("counts", Text, nullable=False),  # JSON
+    Column("warnings_sent", Integer, nullable=False),
+    Column("probed_at", BigInteger),
+    Column("next_step", Text, nullable=False),
+    Column("due_at", BigInteger),
+    Index(None, "due_at", "membership_id"),
+)
+
+# One row a bounce. By list-id and key like history, so that it is there when somebody asks why they were removed.
+bounce_evidence = Table(
+    "bounce_evidence",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("list_id", Text, nullable=False),
+    Column("address_key", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("text_key", Text, nullable=False),
+    Column("day", Text, nullable=False),
+    Column("bounce_class", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("diagnostic", Text, nullable=False),
+    Column("item_id", Text, nullable=False),
+    Index(None, "list_id", "address_key", "id"),
+    Index(None, "list_id", "domain", "at"),
+    Index(None, "list_id", "text_key", "at"),
+    sqlite_autoincrement=True,
+)
+
+freeze = Table(
+    "freeze",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("list_id", Text, nullable=False),  # "": the whole site
+    Column("kind", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False, index=True),
+    Column("told_at", BigInteger),
+    UniqueConstraint("list_id", "kind", "what"),
+    sqlite_autoincrement=True,
+)
+
+# Automatic mail by address, under a hash that only this site's key can make (lists/gate.py): no list of strangers' addresses.
+mail_budget = Table(
+    "mail_budget",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("since", BigInteger, nullable=False, index=True),
+    Column("count", Integer, nullable=False),
 )

@@ -13,8 +13,9 @@ import pytest
 
 from config.names import ListId, id_about
 from config.settings import Settings
-from lists.changes import Decision, HoldPost, Roster
+from lists.changes import Decision, HoldPost
 from lists.directory import Directory
+from lists.roster import Roster
 from lists.store import Store
 from tests.support.lists import ROOT, make_settings, start_script
 from tests.support.waiting import wait_until

@@ -81,7 +81,7 @@ def test_the_migrations_lead_to_the_tables_of_this_version(store: Store) -> None
         numbered = connection.exec_driver_sql(
             "SELECT count(*) FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'"
         )
-        assert numbered.scalar() == 6
+        assert numbered.scalar() == 11
 
 
 def test_a_store_of_a_newer_version_is_not_touched(tmp_path: Path, store: Store) -> None:

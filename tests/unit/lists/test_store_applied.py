@@ -9,8 +9,9 @@ from sqlalchemy import insert
 
 from config.clock import Clock
 from config.names import ItemId, ListId, id_about
-from lists.changes import Decision, HoldPost, ReleaseHeld, Roster
+from lists.changes import Decision, HoldPost, ReleaseHeld
 from lists.errors import NoSuchHeld
+from lists.roster import Roster
 from lists.store import Store
 from lists.store.schema import applied_outcome
 from tests.support.lists import make_settings

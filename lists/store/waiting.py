@@ -1,0 +1,166 @@
+"""What waits for somebody's answer: tokens that are out, and requests to join or leave."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, update
+
+from config.names import ItemId, ListId
+from lists.changes import CloseRequest, MakeToken, OpenRequest, UseToken
+from lists.mailbox import address_key
+from lists.records import Request, Token
+from lists.store.history import Pen, maybe_time, read_time, store_time
+from lists.store.schema import request, token
+
+# Tokens ---------------------------------------------------------------------------------------------------------------
+
+
+def make_token(pen: Pen, change: MakeToken) -> None:
+    """Remember a token; the same again, of an item that made it before, changes nothing."""
+    if pen.connection.execute(select(token.c.id).where(token.c.hash == change.hash)).first():
+        return
+    pen.connection.execute(
+        insert(token).values(
+            hash=change.hash,
+            purpose=change.purpose,
+            list_id=change.list_id,
+            address_key=address_key(change.address),
+            address=change.address,
+            item_id=pen.origin.item_id,
+            about=change.about,
+            created_at=pen.now_ms,
+            expires_at=store_time(change.expires_at),
+        )
+    )
+    pen.note(change.list_id, change.address, f"token.{change.purpose}", "", f"sent for {change.about}")
+
+
+def use_token(pen: Pen, change: UseToken) -> None:
+    """Use a token up; nothing happens to one that was used, or is not known."""
+    used = pen.connection.execute(
+        update(token)
+        .where(token.c.hash == change.hash, token.c.used_at.is_(None))
+        .values(used_at=pen.now_ms)
+        .returning(token.c.list_id, token.c.address, token.c.purpose, token.c.about)
+    ).first()
+    if used is not None:
+        pen.note(used.list_id, used.address, f"token.{used.purpose}", f"sent for {used.about}", "used")
+
+
+def read_token(connection: Connection, token_hash: str) -> Token | None:
+    """Return a token, whatever became of it."""
+    row = connection.execute(select(token).where(token.c.hash == token_hash)).mappings().first()
+    return None if row is None else _token(row)
+
+
+def list_tokens(
+    connection: Connection, list_id: ListId | None, after: int, limit: int
+) -> tuple[tuple[int, Token], ...]:
+    """Return one page of tokens with their numbers, in order of them, of one list or of all."""
+    query = select(token).where(token.c.id > after).order_by(token.c.id).limit(limit)
+    if list_id is not None:
+        query = query.where(token.c.list_id == list_id)
+    return tuple((row["id"], _token(row)) for row in connection.execute(query).mappings().all())
+
+
+def trim_tokens(connection: Connection, before: datetime, limit: int) -> int:
+    """Forget some of the tokens that expired before; returns how many."""
+    old = (
+        select(token.c.id)
+        .where(token.c.expires_at < store_time(before))
+        .order_by(token.c.expires_at)
+        .limit(limit)
+    )
+    return int(connection.execute(delete(token).where(token.c.id.in_(old.scalar_subquery()))).rowcount)
+
+
+def _token(row: Any) -> Token:
+    return Token(
+        hash=row["hash"],
+        purpose=row["purpose"],
+        list_id=ListId(row["list_id"]),
+        address=row["address"],
+        item_id=ItemId(row["item_id"]),
+        about=row["about"],
+        created_at=read_time(row["created_at"]),
+        expires_at=read_time(row["expires_at"]),
+        used_at=maybe_time(row["used_at"]),
+    )
+
+
+# Requests -------------------------------------------------------------------------------------------------------------
+
+
+def open_request(pen: Pen, change: OpenRequest) -> None:
+    """Keep a request, or its next state."""
+    before = find_request(pen.connection, change.list_id, change.address, change.kind)
+    values = {
+        "state": change.state,
+        "asked_by": change.asked_by,
+        "options": msgspec.json.encode(change.options).decode(),
+        "expires_at": store_time(change.expires_at),
+    }
+    if before is not None:
+        pen.connection.execute(update(request).where(request.c.id == before.id).values(values))
+    else:
+        fixed = {
+            "list_id": change.list_id,
+            "address_key": address_key(change.address),
+            "address": change.address,
+            "kind": change.kind,
+            "item_id": pen.origin.item_id,
+            "created_at": pen.now_ms,
+        }
+        pen.connection.execute(insert(request).values(values | fixed))
+    pen.note(
+        change.list_id, change.address, f"request.{change.kind}", before.state if before else "", change.state
+    )
+
+
+def close_request(pen: Pen, change: CloseRequest) -> None:
+    """Take a request away; nothing happens to one that is gone."""
+    before = find_request(pen.connection, change.list_id, change.address, change.kind)
+    if before is not None:
+        pen.connection.execute(delete(request).where(request.c.id == before.id))
+        pen.note(change.list_id, before.address, f"request.{change.kind}", before.state, change.result)
+
+
+def find_request(connection: Connection, list_id: str, address: str, kind: str) -> Request | None:
+    """Return the open request of an address."""
+    query = select(request).where(
+        request.c.list_id == list_id, request.c.address_key == address_key(address), request.c.kind == kind
+    )
+    row = connection.execute(query).mappings().first()
+    return None if row is None else _request(row)
+
+
+def read_request(connection: Connection, number: int) -> Request | None:
+    """Return an open request by its number."""
+    row = connection.execute(select(request).where(request.c.id == number)).mappings().first()
+    return None if row is None else _request(row)
+
+
+def list_requests(
+    connection: Connection, list_id: ListId | None, after: int, limit: int
+) -> tuple[Request, ...]:
+    """Return one page of open requests, oldest first, of one list or of all."""
+    query = select(request).where(request.c.id > after).order_by(request.c.id).limit(limit)
+    if list_id is not None:
+        query = query.where(request.c.list_id == list_id)
+    return tuple(_request(row) for row in connection.execute(query).mappings().all())
+
+
+def _request(row: Any) -> Request:
+    return Request(
+        id=row["id"],
+        list_id=ListId(row["list_id"]),
+        address=row["address"],
+        kind=row["kind"],
+        state=row["state"],
+        asked_by=row["asked_by"],
+        options=msgspec.json.decode(row["options"], type=dict[str, str]),
+        item_id=ItemId(row["item_id"]),
+        created_at=read_time(row["created_at"]),
+        expires_at=read_time(row["expires_at"]),
+    )
