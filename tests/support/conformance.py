@@ -27,6 +27,9 @@ from tests.support.wire import Address
 
 QUEUES: Final = (INCOMING, BOUNCES, CONFIRM, MEMBERSHIP, OWNER, REQUEST)
 SLOTS: Final = 50
+SETTLE_S: Final = (
+    60.0  # one list is served one item at a time, each with its fsync: a thousand take some seconds
+)
 OPEN: Final = "generic_nonmember_action=accept"
 LISTS: Final[Mapping[str, Sequence[str]]] = {
     "ant@example.org": [OPEN],
@@ -61,7 +64,7 @@ class QueueShelf:
 
     def take(self) -> Sequence[Stored]:
         """Wait until the queues are empty; return what was in them since the last time."""
-        wait_until(self._is_all_here, what="every queue is empty")
+        wait_until(self._is_all_here, SETTLE_S, what="every queue is empty")
         kept, self._kept = self._kept, []
         return kept
 

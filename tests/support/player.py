@@ -6,6 +6,7 @@ the session must be in step: NOOP gets its 250, QUIT its 221, and nothing comes 
 which belongs to the caller. It trusts nothing that comes: every read ends within the caller's time.
 """
 
+import os
 import re
 import socket
 from collections.abc import Sequence
@@ -118,6 +119,7 @@ def _in_stretches(steps: Sequence[Step]) -> Sequence[Step]:
 class _Player:
     def __init__(self, address: Address, shelf: Shelf | None, rules: Rules) -> None:
         self.has_enhanced = True
+        self._run = os.urandom(6).hex().encode()
         self._address = address
         self._shelf = shelf
         self._rules = rules
@@ -129,7 +131,7 @@ class _Player:
     def take(self, step: Step, *, slowly: bool) -> None:
         match step:
             case Send(_, octets):
-                self._send(octets, slowly=slowly)
+                self._send(octets.replace(b"{run}", self._run), slowly=slowly)
             case Expect():
                 for _ in range(step.times):
                     self._expect(step)
@@ -271,7 +273,7 @@ class _Player:
                 f"stored {got}", f"stored {', '.join(item.recipient for item in wanted) or 'nothing'}"
             )
         for want, have in zip(wanted, found, strict=True):
-            if different := _difference(want, have):
+            if different := _difference(want, have, self._run):
                 raise _Differs(f"for {have.recipient}: {different}", f"stored as sent for {want.recipient}")
 
 
@@ -300,7 +302,7 @@ def _is_said(says: Says, reply: _Reply) -> bool:
     return any(re.search(says.pattern, line) for line in reply.lines)
 
 
-def _difference(want: Stored, have: Stored) -> str:
+def _difference(want: Stored, have: Stored, run: bytes) -> str:
     if want.recipient.lower() != have.recipient.lower():
         return f"it was for {want.recipient}"
     if want.reverse_path is not None and want.reverse_path != have.reverse_path:
@@ -310,7 +312,7 @@ def _difference(want: Stored, have: Stored) -> str:
         return ""
     if want.size is not None and want.size != len(content):
         return f"{len(content)} octets"
-    if want.content is not None and want.content != content:
+    if want.content is not None and want.content.replace(b"{run}", run) != content:
         return f"content is {content[:120]!r}"
     if want.sha256 is not None and want.sha256 != sha256(content).hexdigest():
         return f"sha256 is {sha256(content).hexdigest()}"

@@ -25,7 +25,7 @@ class TranscriptError(Exception):
 
 
 class Send(Struct, frozen=True):
-    """The client sends these octets."""
+    """The client sends these octets; "{run}" in them is a word that no other telling of a story has."""
 
     line: int
     octets: bytes
@@ -166,7 +166,7 @@ class _Reader:
         if line.startswith("#"):
             self._title = self._title or line[1:].strip()
         elif line.startswith(" "):
-            self._detail(line.strip())
+            self._detail(line.lstrip())
         elif line.strip():
             match = _LINE(line)
             if match is None:
@@ -174,7 +174,10 @@ class _Reader:
             self._step(number, match["word"], int(match["times"] or 1), match["rest"])
 
     def _step(self, number: int, word: str, times: int, rest: str | None) -> None:
-        if word in _STEPS and rest is not None:
+        last = self._steps[-1] if self._steps else None
+        if word == "Stored" and isinstance(last, Store) and rest is not None:
+            self._steps[-1] = Store(last.line, last.items + _read_items(times, rest))
+        elif word in _STEPS and rest is not None:
             self._steps += _STEPS[word](number, times, rest)
         elif word in self._heads and rest is not None and times == 1:
             self._heads[word].append(rest.strip())
@@ -207,8 +210,11 @@ def _read_expect(number: int, times: int, rest: str) -> list[Step]:
 
 
 def _read_stored(number: int, times: int, rest: str) -> list[Step]:
-    one = () if rest.strip() == "nothing" else tuple(Stored(rest.strip()) for _ in range(times))
-    return [Store(number, one)]
+    return [Store(number, _read_items(times, rest))]
+
+
+def _read_items(times: int, rest: str) -> tuple[Stored, ...]:
+    return () if rest.strip() == "nothing" else tuple(Stored(rest.strip()) for _ in range(times))
 
 
 _STEPS: Final[dict[str, Callable[[int, int, str], list[Step]]]] = {
