@@ -130,6 +130,7 @@ def list_trouble() -> Iterator[None]:
         errors.BadAddress,
         errors.BadOption,
         errors.BadPattern,
+        errors.BadSecret,
         errors.ListExists,
         errors.NoSuchBan,
         errors.NoSuchHeld,

@@ -10,6 +10,7 @@ import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ DEFAULT_PLACES = ("postroom.toml", "/etc/postroom/postroom.toml")
 
 _HOST_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\[\]:/\s]+)):(?P<port>[0-9]{1,5})")
 _DOMAIN = re.compile(r"(?!-)[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.IGNORECASE)
+_LOCAL_PART = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+")
 _ADDRESS = re.compile(r"[^\s@<>,;:\"\\]+@(?P<domain>[^\s@<>]+)")
 _SUFFIX = re.compile(r"-[a-z0-9][a-z0-9_-]*(?P<token>[^a-z0-9@-]\*)?")
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -119,7 +121,7 @@ def _refuse_unknown(
         kind = known[key]
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             _refuse_unknown(value, kind, file, text, here)
-        elif typing.get_origin(kind) is dict:  # [runners.*]
+        elif here == ("runners",):
             for name, table in value.items():
                 if isinstance(table, dict):
                     _refuse_unknown(table, RunnerSettings, file, text, (*here, name))
@@ -188,6 +190,8 @@ def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
             clock_file=path(site.clock_file),
             python_path=[str(base), *(path(folder) for folder in site.python_path)],
             domains=[domain.lower() for domain in site.domains],
+            domain_aliases={alias.lower(): name.lower() for alias, name in site.domain_aliases.items()},
+            mailboxes=[name.lower() for name in site.mailboxes],
         ),
         lmtp=replace(lmtp, listen=[listen(text) for text in lmtp.listen]),
         bus=replace(settings.bus, journal=_absolute_url(settings.bus.journal, path)),
@@ -208,6 +212,7 @@ def _absolute_url(url: str, path: typing.Callable[[str], str]) -> str:
 def _problems(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield what types cannot say: path of the option, and what is wrong with it."""
     yield from _site_problems(settings)
+    yield from _alias_problems(settings)
     yield from _lmtp_problems(settings)
     for path, url in ((("bus", "journal"), settings.bus.journal), (("lists", "store"), settings.lists.store)):
         if not url.startswith("sqlite:////"):
@@ -234,6 +239,35 @@ def _site_problems(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
         yield (
             ("site", "run"),
             f"{longest.decode(errors='replace')} has {len(longest)} octets, a unix socket path may have {MAX_UNIX_PATH}; choose a shorter folder",
+        )
+
+
+def _alias_problems(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    site = settings.site
+    for alias, domain in site.domain_aliases.items():
+        if bad := next((each for each in (alias, domain) if not _DOMAIN.fullmatch(each)), None):
+            yield ("site", "domain_aliases"), f"{bad!r} is no domain"
+        elif domain in site.domain_aliases:
+            yield (
+                ("site", "domain_aliases"),
+                f"{domain!r} is an alias itself; name the domain that has the lists",
+            )
+        elif alias in site.domains:
+            yield (
+                ("site", "domain_aliases"),
+                f"{alias!r} is in [site] domains too; it can be one or the other",
+            )
+        elif site.domains and domain not in site.domains:
+            yield ("site", "domain_aliases"), f"{domain!r} is not in [site] domains"
+    for name in site.mailboxes:
+        if not _LOCAL_PART.fullmatch(name):
+            yield ("site", "mailboxes"), f"{name!r} is no local part; write it without the @"
+    try:
+        date.fromisoformat(settings.lists.mailman_tokens_until or "2000-01-01")
+    except ValueError:
+        yield (
+            ("lists", "mailman_tokens_until"),
+            f'{settings.lists.mailman_tokens_until!r} is no day; write it as "2027-05-31"',
         )
 
 

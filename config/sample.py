@@ -59,5 +59,11 @@ def spell_toml(value: Any) -> str:
             return msgspec.json.encode(value).decode()  # a JSON string is a TOML basic string
         case list():
             return "[" + ", ".join(spell_toml(item) for item in value) + "]"
+        case dict():
+            return (
+                "{"
+                + ", ".join(f"{spell_toml(key)} = {spell_toml(item)}" for key, item in value.items())
+                + "}"
+            )
         case _:
             return str(value)

@@ -26,7 +26,7 @@ class SiteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     owner: Annotated[
         str,
         Meta(
-            description='Address of the person behind this site: gets mail for lists without a reachable owner. "": nobody.'
+            description='Address of the person behind this site: gets mail for postmaster, abuse and lists without a reachable owner. "": nobody, and such mail is set aside (shunted); `master status` says so.'
         ),
     ] = ""
     domains: Annotated[
@@ -35,6 +35,18 @@ class SiteSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Mail domains that are ours. Empty: every domain that has a list. Set it to refuse lists elsewhere."
         ),
     ] = []
+    domain_aliases: Annotated[
+        dict[str, str],
+        Meta(
+            description='Other names of domains of ours, as { "old.example" = "example.org" }: ant@old.example is ant@example.org, and so is every other address; lists are not made there.'
+        ),
+    ] = {}
+    mailboxes: Annotated[
+        list[str],
+        Meta(
+            description="Local parts whose mail goes to [site] owner in every domain of ours, when no list has the name: abuse (RFC 2142 4) and this program's own. postmaster always does (RFC 5321 4.5.1); add mailman if you had that."
+        ),
+    ] = field(default_factory=lambda: ["abuse", "postroom"])
     delimiter: Annotated[
         str,
         Meta(
@@ -157,6 +169,12 @@ class ListsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     store: Annotated[str, Meta(description="sqlite:///path (three slashes relative, four absolute).")] = (
         "sqlite:///var/lists.db"
     )
+    mailman_tokens_until: Annotated[
+        str,
+        Meta(
+            description='Day (UTC, "2027-05-31") until which LIST-confirm+TOKEN@ is taken with the 40 hex digits of Mailman, whose tokens live up to 180 days. "": never, they are refused at RCPT as every wrong token is. For sites that came from Mailman.'
+        ),
+    ] = ""
 
 
 class OutgoingSettings(Struct, frozen=True, forbid_unknown_fields=True):

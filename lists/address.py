@@ -8,7 +8,7 @@ The one rule: the longest list name that fits wins. So a list called "ant-owner"
 """
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -18,8 +18,10 @@ from config.settings import Settings
 from lists.errors import BadAddress, BadSuffix, ForeignDomain, UnknownList
 from lists.mailbox import MAX_ADDRESS, address_key, check_address, fold_domain, unquote
 
-# Mailboxes that every domain must have (RFC 5321 4.5.1, RFC 2142 4): they reach the site's owner.
-SITE_MAILBOXES = frozenset({"postmaster", "abuse"})
+POSTMASTER = "postmaster"  # every domain must have it (RFC 5321 4.5.1)
+SITE_MAILBOXES = frozenset(
+    {POSTMASTER, "abuse"}
+)  # ... and should have this (RFC 2142 4); they reach the site's owner
 
 _LIST_NAME = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LIST_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -34,6 +36,7 @@ class Destination(Struct, frozen=True):
     purpose: str  # post, bounce, confirm, join, leave, owner, admin, request; else a site's own queue
     token: str  # what stands after the delimiter, as sent; "" for none
     name: str  # the list's posting address, in lower case; for the site the mailbox that was named
+    address: str = ""  # the recipient as every spelling of it compares: lower case, no needless quotes, the domain that has the list
 
 
 class Suffix(Struct, frozen=True):
@@ -60,12 +63,27 @@ class Names(Struct, frozen=True):
 
     lists: Mapping[str, ListId]  # posting address in lower case
     domains: Container[str]  # in lower case
+    aliases: Mapping[str, str] = {}  # other name of a domain -> the domain, both in lower case
+    mailboxes: Container[str] = SITE_MAILBOXES  # local-parts that reach the site's owner
 
     @classmethod
-    def of(cls, lists: Mapping[str, ListId], domains: Iterable[str] = ()) -> "Names":
-        """Make names; without `domains` every domain that has a list is ours."""
-        ours = frozenset(fold_domain(domain) for domain in domains)
-        return cls(lists, ours or frozenset(address.rpartition("@")[2] for address in lists))
+    def of(
+        cls,
+        lists: Mapping[str, ListId],
+        domains: Iterable[str] = (),
+        aliases: Mapping[str, str] | None = None,
+        mailboxes: Iterable[str] = SITE_MAILBOXES,
+    ) -> "Names":
+        """Make names; without `domains` every domain that has a list is ours. An alias of a domain that is not ours is none."""
+        ours = frozenset(fold_domain(domain) for domain in domains) or frozenset(
+            address.rpartition("@")[2] for address in lists
+        )
+        known = {alias: domain for alias, domain in fold_aliases(aliases or {}).items() if domain in ours}
+        return cls(lists, ours, known, frozenset(mailboxes) | {POSTMASTER})
+
+    def alias_domains(self, mailing_list: Named) -> tuple[str, ...]:
+        """Return the domains that are other names of this list's domain, sorted."""
+        return tuple(sorted(alias for alias, domain in self.aliases.items() if domain == mailing_list.domain))
 
 
 POST = Suffix("", "post", INCOMING)
@@ -165,21 +183,24 @@ def split_recipient(recipient: str, names: Names, suffixes: Suffixes = DEFAULT_S
             return _site("postmaster")
         raise BadAddress(recipient, "has no @")
     domain = fold_domain(domain)
-    if domain not in names.domains:
+    known_as = names.aliases.get(domain)
+    if known_as is None and domain not in names.domains:
         raise ForeignDomain
     local = unquote(local)
-    for name, row, token in suffixes.match(local):
-        address = f"{name}@{domain}"
-        list_id = names.lists.get(address)
-        if list_id is not None:
-            return Destination(list_id, row.queue, row.purpose, token, address)
-    if local.lower() in SITE_MAILBOXES:
-        return _site(f"{local.lower()}@{domain}")
+    for each in (domain,) if known_as is None else (domain, known_as):  # a list of its own in the alias wins
+        for name, row, token in suffixes.match(local):
+            posting = f"{name}@{each}"
+            list_id = names.lists.get(posting)
+            if list_id is not None:
+                whole = f"{local.lower()}@{each}"
+                return Destination(list_id, row.queue, row.purpose, token, posting, whole)
+    if local.lower() in names.mailboxes:
+        return _site(f"{local.lower()}@{known_as or domain}")
     raise UnknownList
 
 
 def _site(mailbox: str) -> Destination:
-    return Destination(ListId(""), OWNER, "owner", "", mailbox)
+    return Destination(ListId(""), OWNER, "owner", "", mailbox, mailbox)
 
 
 def list_address(
@@ -190,10 +211,13 @@ def list_address(
     return f"{mailing_list.name}{suffixes.row(purpose).text}{tail}@{mailing_list.domain}"
 
 
-def check_list_address(text: str, domains: Iterable[str] = ()) -> str:
+def check_list_address(
+    text: str, domains: Collection[str] = (), aliases: Mapping[str, str] | None = None
+) -> str:
     """Return a new list's posting address in lower case; raises BadAddress.
 
-    A name is a dot-atom of RFC 5322 3.2.3 in ASCII, since it becomes part of the List-Id (RFC 2919 3). With `domains`, only those.
+    A name is a dot-atom of RFC 5322 3.2.3 in ASCII, since it becomes part of the List-Id (RFC 2919 3). With `domains`, only
+    those; never in one of `aliases`, where every address belongs to the domain behind it.
     """
     name, _, domain = address_key(check_address(text)).rpartition("@")
     domain = fold_domain(domain)
@@ -201,10 +225,21 @@ def check_list_address(text: str, domains: Iterable[str] = ()) -> str:
         raise BadAddress(text, "a list's name has letters a-z, digits, and . - _ + between them")
     if not _LIST_DOMAIN.fullmatch(domain):
         raise BadAddress(text, "a list needs a domain name after the @")
+    behind = fold_aliases(aliases or {}).get(domain)
+    if behind is not None:
+        raise BadAddress(
+            text,
+            f"{domain} is another name of {behind} ([site] domain_aliases); a list {name}@{behind} has this address too",
+        )
     ours = [fold_domain(each) for each in domains]
     if ours and domain not in ours:
         raise BadAddress(text, f"the domain is not ours; [site] domains has {', '.join(ours)}")
     return f"{name}@{domain}"
+
+
+def fold_aliases(aliases: Mapping[str, str]) -> dict[str, str]:
+    """Return `[site] domain_aliases` in the spelling in which domains are compared."""
+    return {fold_domain(alias): fold_domain(domain) for alias, domain in aliases.items()}
 
 
 def list_id_of(address: str) -> ListId:

@@ -5,12 +5,17 @@ statement, asked before any 5xx. load, refresh, is_current and recipients block 
 read the snapshot, which is swapped in by one assignment, and belong to the loop. 100,000 members take about 12 MB.
 """
 
+from datetime import date
+from pathlib import Path
+
+from config.clock import Clock
 from config.names import ListId
 from config.settings import Settings
 from lists import policy
 from lists.address import Destination, Suffixes
 from lists.model import MailingList
-from lists.policy import Post, Refused, Taken, Verdict
+from lists.policy import Post, Refused, Taken, TokenCheck, Verdict
+from lists.secret import load_site_key
 from lists.snapshot import Snapshot, empty_snapshot, next_snapshot
 from lists.store import Store
 from lists.store.engine import reading
@@ -28,6 +33,9 @@ class Directory:
         self._settings = settings
         self._store = Store(settings, busy_timeout_s)
         self._probe = VersionProbe(self._store.engine)
+        self._clock = Clock(Path(settings.site.clock_file) if settings.site.clock_file else None)
+        until = settings.lists.mailman_tokens_until
+        self._old_tokens_until = date.fromisoformat(until) if until else None
         self._snapshot: Snapshot = empty_snapshot(Suffixes.from_settings(settings))
         self._recipients: dict[ListId, tuple[Mark, tuple[str, ...]]] = {}
 
@@ -39,8 +47,11 @@ class Directory:
     # In a worker thread -----------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Read everything, after the schema was made or migrated where needed; raises StoreAway, StoreTooNew."""
+        """Read everything, after the schema was made or migrated where needed; raises StoreAway, StoreTooNew, BadSecret."""
         self._store.open()
+        if self._snapshot.view.tokens is None:
+            tokens = TokenCheck(load_site_key(self._settings), self._old_tokens_until)
+            self._snapshot = empty_snapshot(self._snapshot.view.suffixes, tokens)
         self.refresh()
 
     def refresh(self) -> bool:
@@ -87,7 +98,8 @@ class Directory:
 
     def judge(self, reverse_path: str, recipient: str) -> Taken | Refused:
         """Answer RCPT; before a 5xx is said, `is_current` must say so."""
-        return policy.judge_recipient(reverse_path, recipient, self._snapshot.view)
+        today = self._clock.now().date() if self._old_tokens_until else None
+        return policy.judge_recipient(reverse_path, recipient, self._snapshot.view, today)
 
     def judge_data(
         self,
@@ -118,7 +130,7 @@ class Directory:
 
     def is_ours(self, address: str) -> bool:
         """Would we take mail to this address? Owner mail must not go there; any other mailbox of our domain is somebody's."""
-        return isinstance(policy.judge_recipient("", address, self._snapshot.view), Taken)
+        return isinstance(self.judge("", address), Taken)
 
     @property
     def suffixes(self) -> Suffixes:

@@ -6,17 +6,19 @@ sender, never an option or who is a member: everybody who is not one gets the sa
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from datetime import date
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from config.names import BOUNCES, ListId
-from lists.address import Destination, Names, Suffixes, split_recipient
+from lists.address import Destination, Names, Suffixes, list_id_of, split_recipient
 from lists.errors import BadAddress, ForeignDomain, UnknownList
 from lists.mailbox import address_key
 from lists.model import MailingList
 from lists.patterns import NO_PATTERNS, Patterns
 from lists.senders import is_nobody, sender_keys
+from lists.tokens import SiteKey, is_genuine, is_old_form
 
 
 class Taken(Struct, frozen=True):
@@ -69,6 +71,7 @@ class ListPolicy(Struct, frozen=True):
     """All that the verdicts about one list look at."""
 
     mailing_list: MailingList
+    other_addresses: tuple[str, ...] = ()  # the posting address in each alias of its domain
     members: Container[str] = frozenset()  # keys of every address of every person who is a member
     member_actions: Mapping[str, str] = {}  # of the members who have a moderation action of their own
     nonmember_actions: Mapping[str, str] = {}  # of known non-members who have one
@@ -77,12 +80,20 @@ class ListPolicy(Struct, frozen=True):
     site_bans: Patterns = NO_PATTERNS
 
 
+class TokenCheck(Struct, frozen=True):
+    """What the token of a LIST-confirm+TOKEN@ is held against."""
+
+    key: SiteKey
+    old_form_until: date | None = None  # the last day (UTC) on which Mailman's form is let through
+
+
 class View(Struct, frozen=True):
     """All that the verdicts about one site look at."""
 
     names: Names
     suffixes: Suffixes
     policies: Mapping[ListId, ListPolicy]
+    tokens: TokenCheck | None = None  # None: every token is taken
 
 
 class Post(Struct, frozen=True, kw_only=True):
@@ -97,6 +108,7 @@ class Post(Struct, frozen=True, kw_only=True):
 
 
 UNKNOWN_LIST = Refused(550, "5.1.1", "No such mailing list here", "unknown-list")
+BAD_TOKEN = Refused(550, "5.1.1", "No such confirmation here", "bad-token")
 FOREIGN_DOMAIN = Refused(550, "5.7.1", "This server does not take mail for that domain", "foreign-domain")
 BAD_ADDRESS = Refused(553, "5.1.3", "Recipient address is not valid", "bad-address")
 BANNED = Refused(550, "5.7.1", "This sender may not post to this list", "banned")
@@ -111,10 +123,13 @@ MODERATED = Refused(550, "5.7.1", "Posts of this sender are not taken by this li
 RcptTest = Callable[[tuple[str, ...], ListPolicy], "str | Refused | None"]
 
 
-def judge_recipient(reverse_path: str, recipient: str, view: View) -> Taken | Refused:
+def judge_recipient(
+    reverse_path: str, recipient: str, view: View, today: date | None = None
+) -> Taken | Refused:
     """Answer RCPT: the five tests for a posting address, any sender for all others.
 
-    `reverse_path` and `recipient` are as sent, without "<>". Not known lists and foreign domains are refused for every sender.
+    `reverse_path` and `recipient` are as sent, without "<>". Not known lists, foreign domains and tokens that this site cannot have made
+    are refused for every sender. `today` (UTC) is needed where Mailman's tokens are let through; None: they are not.
     """
     try:
         destination = split_recipient(recipient, view.names, view.suffixes)
@@ -125,6 +140,8 @@ def judge_recipient(reverse_path: str, recipient: str, view: View) -> Taken | Re
     except BadAddress:
         return BAD_ADDRESS
     if destination.purpose != "post":
+        if destination.purpose == "confirm" and destination.token and view.tokens is not None:
+            return _judge_token(destination, view.tokens, today)
         return Taken(_as_old_software_expects(destination, not reverse_path), "open-address")
     if is_nobody(reverse_path):  # callouts and probes; the post itself is refused at the end of DATA
         return Taken(destination, "null-sender")
@@ -137,6 +154,14 @@ def judge_recipient(reverse_path: str, recipient: str, view: View) -> Taken | Re
         if answer is not None:
             return answer
     return NOT_A_MEMBER
+
+
+def _judge_token(destination: Destination, check: TokenCheck, today: date | None) -> Taken | Refused:
+    """Refuse a token that nobody made, without a look-up; a used or expired one is the runner's to answer."""
+    if is_genuine(check.key, "confirm", destination.list_id, destination.token):
+        return Taken(destination, "confirm-token")
+    is_time = check.old_form_until is not None and today is not None and today <= check.old_form_until
+    return Taken(destination, "mailman-token") if is_time and is_old_form(destination.token) else BAD_TOKEN
 
 
 def _as_old_software_expects(destination: Destination, is_report: bool) -> Destination:
@@ -254,9 +279,10 @@ def _refuse_banned(post: Post, keys: tuple[str, ...], policy: ListPolicy) -> Ver
 
 def _stop_loop(post: Post, _: tuple[str, ...], policy: ListPolicy) -> Verdict | None:
     """Drop what has been through this list already; a refusal would send its bounce round again."""
-    mailing_list = policy.mailing_list
-    seen = {each.lower() for each in (*post.list_ids, *post.list_posts)}
-    return Discard("loop") if mailing_list.list_id in seen or mailing_list.address in seen else None
+    mailing_list, others = policy.mailing_list, policy.other_addresses
+    ours = {mailing_list.list_id, mailing_list.address, *others, *map(list_id_of, others)}
+    seen = (each.lower() for each in (*post.list_ids, *post.list_posts))
+    return None if ours.isdisjoint(seen) else Discard("loop")
 
 
 def _hold_in_emergency(_: Post, __: tuple[str, ...], policy: ListPolicy) -> Verdict | None:

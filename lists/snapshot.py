@@ -15,7 +15,7 @@ from config.settings import Settings
 from lists.address import Names, Suffixes
 from lists.model import ListSettings, MailingList
 from lists.patterns import NO_PATTERNS, Patterns
-from lists.policy import ListPolicy, View
+from lists.policy import ListPolicy, TokenCheck, View
 from lists.store import Store
 from lists.store.bans import read_bans
 from lists.store.engine import reading
@@ -34,9 +34,9 @@ class Snapshot(Struct, frozen=True):
     view: View
 
 
-def empty_snapshot(suffixes: Suffixes) -> Snapshot:
+def empty_snapshot(suffixes: Suffixes, tokens: TokenCheck | None = None) -> Snapshot:
     """Return the one that knows nothing and is older than every other."""
-    return Snapshot((0, 0), {}, {}, View(Names({}, frozenset()), suffixes, {}))
+    return Snapshot((0, 0), {}, {}, View(Names({}, frozenset()), suffixes, {}, tokens))
 
 
 def next_snapshot(store: Store, settings: Settings, old: Snapshot, version: tuple[int, int]) -> Snapshot:
@@ -50,12 +50,18 @@ def next_snapshot(store: Store, settings: Settings, old: Snapshot, version: tupl
     fresh = {list_id: _rolls_to_go_on(mark, list_id, old) for list_id, mark in moved.items()}
     read_rolls(store.engine, {moved[list_id].row: rolls for list_id, rolls in fresh.items()})
     kept = {list_id: found for list_id, found in old.rolls.items() if list_id in marks}
+    site = settings.site
+    names = Names.of(
+        {mark.address: list_id for list_id, mark in marks.items()},
+        site.domains,
+        site.domain_aliases,
+        site.mailboxes,
+    )
     policies = _kept_policies(old, marks, bans.get(SITE, NO_PATTERNS))
     for list_id, mark in moved.items():
         mailing = MailingList.at(mark.address, options.get(mark.row, ListSettings()), list_id)
-        policies[list_id] = _make_policy(mailing, fresh[list_id], bans)
-    names = Names.of({mark.address: list_id for list_id, mark in marks.items()}, settings.site.domains)
-    return Snapshot(version, marks, {**kept, **fresh}, View(names, old.view.suffixes, policies))
+        policies[list_id] = _make_policy(mailing, names.alias_domains(mailing), fresh[list_id], bans)
+    return Snapshot(version, marks, {**kept, **fresh}, replace(old.view, names=names, policies=policies))
 
 
 def _has_moved(now: Mark, before: Mark | None) -> bool:
@@ -80,9 +86,12 @@ def _kept_policies(
     return {list_id: replace(found, site_bans=site_bans) for list_id, found in policies.items()}
 
 
-def _make_policy(mailing: MailingList, rolls: Rolls, bans: Mapping[ListId, Patterns]) -> ListPolicy:
+def _make_policy(
+    mailing: MailingList, alias_domains: tuple[str, ...], rolls: Rolls, bans: Mapping[ListId, Patterns]
+) -> ListPolicy:
     return ListPolicy(
         mailing_list=mailing,
+        other_addresses=tuple(f"{mailing.name}@{domain}" for domain in alias_domains),
         members=rolls.members,
         member_actions=rolls.member_actions,
         nonmember_actions=rolls.nonmember_actions,

@@ -114,13 +114,17 @@ def make_plan(
         if isinstance(answer, Reply):
             verdicts.append(answer)
             continue
-        place = places.setdefault(entry.recipient.lower(), len(items))
+        place = places.setdefault(answer.address or entry.recipient.lower(), len(items))
         verdicts.append(place)
         if place == len(items):
             items.append(
                 _make_item(message, Entry(entry.recipient, answer), header.message_id, origin, new_id())
             )
-    keys = tuple(content_key(item, message.digest) for item in items) if header.is_traceable else ()
+    keys = (
+        tuple(content_key(item, message.digest, address) for item, address in zip(items, places, strict=True))
+        if header.is_traceable
+        else ()
+    )
     return Plan(tuple(items), keys, tuple(verdicts))
 
 
@@ -139,9 +143,12 @@ def _make_item(message: Message, entry: Entry, message_id: str, origin: Origin, 
     )
 
 
-def content_key(item: Item, digest: bytes) -> bytes:
-    """Name one mail to one recipient, whenever it comes: from its envelope, its Message-ID and the digest of its octets."""
-    parts = (item.reverse_path, item.recipient, item.message_id)
+def content_key(item: Item, digest: bytes, address: str) -> bytes:
+    """Name one mail to one recipient, whenever it comes: from its envelope, its Message-ID and the digest of its octets.
+
+    `address` is the recipient in its one spelling (Destination.address): the same mail to ANT@ and to ant@ of an alias domain is one mail.
+    """
+    parts = (item.reverse_path, address, item.message_id)
     key = blake2b(digest, digest_size=32)
     for part in parts:
         octets = part.encode()

@@ -26,7 +26,7 @@ from config.clock import Clock
 from config.logs import log_uncaught, set_up
 from config.names import EX_CONFIG
 from lists.directory import Directory
-from lists.errors import BadSuffix, StoreTooNew
+from lists.errors import BadSecret, BadSuffix, StoreTooNew
 from lmtp.listener import Listener
 from lmtp.peers import BadTrust, Trust
 from lmtp.server import Server
@@ -40,7 +40,7 @@ PATIENCE_S: Final = (
 )
 LOOK_S: Final = 0.02  # how often it is asked whether the bus was heard, while starting
 SWEEP_S: Final = 5.0  # at most, between two looks for silent clients
-BAD_CONFIG: Final = (BadSuffix, StoreTooNew, BadTrust)
+BAD_CONFIG: Final = (BadSecret, BadSuffix, StoreTooNew, BadTrust)
 
 Log = structlog.typing.FilteringBoundLogger
 

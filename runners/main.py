@@ -18,7 +18,7 @@ from config import logs
 from config.child import BEAT_S, Child, argument_parser, start_child
 from config.names import EX_CONFIG, Queue
 from config.settings import Settings
-from lists.errors import BadSuffix, StoreAway, StoreTooNew
+from lists.errors import BadSecret, BadSuffix, StoreAway, StoreTooNew
 from runners.loop import Loop
 from runners.runner import Runner
 from runners.site import Site
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         make_runner = find_class(child.settings, queue)
         log.info("process.started", pid=os.getpid(), instance=child.instance, queue=queue)
         asyncio.run(serve(child, queue, make_runner))
-    except (BadClass, BadSuffix, StoreTooNew) as error:
+    except (BadClass, BadSecret, BadSuffix, StoreTooNew) as error:
         log.error("process.failed", error=str(error))
         print(f"{child.name}: {error}", file=sys.stderr, flush=True)
         return EX_CONFIG

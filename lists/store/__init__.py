@@ -86,7 +86,8 @@ class Store:
         origin: Origin = COMMAND,
     ) -> MailingList:
         """Make a list; `settings` may be KEY=VALUE texts. Raises BadAddress, BadOption, ListExists."""
-        checked = check_list_address(address, self._settings.site.domains)
+        site = self._settings.site
+        checked = check_list_address(address, site.domains, site.domain_aliases)
         if not isinstance(settings, ListSettings):
             settings = change_settings(ListSettings(), settings)
         owner_list = [check_address(owner) for owner in owners]

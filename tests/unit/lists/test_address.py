@@ -98,6 +98,62 @@ def test_domains_of_the_configuration_are_ours_without_a_list_and_alone() -> Non
         split_recipient("ant@example.org", names)
 
 
+# Other names of a domain, and the site's own mailboxes ----------------------------------------------------------------
+
+MANY = {address: list_id_of(address) for address in ("ant@example.org", "bee@old.example")}
+ALIASED = Names.of(MANY, ["example.org"], {"OLD.example": "Example.Org", "far.example": "foreign.example"})
+
+
+@pytest.mark.parametrize(
+    ("recipient", "name", "address"),
+    [
+        ("ant@old.example", "ant@example.org", "ant@example.org"),
+        ('"ANT"@Old.Example', "ant@example.org", "ant@example.org"),
+        ("Ant-Bounces+U=x.example@OLD.EXAMPLE", "ant@example.org", "ant-bounces+u=x.example@example.org"),
+        ("ant-owner@old.example", "ant@example.org", "ant-owner@example.org"),
+        ("bee@old.example", "bee@old.example", "bee@old.example"),  # a list of its own there wins
+        ("postmaster@old.example", "postmaster@example.org", "postmaster@example.org"),
+    ],
+)
+def test_an_address_in_an_alias_domain_is_the_same_address(recipient: str, name: str, address: str) -> None:
+    found = split_recipient(recipient, ALIASED)
+    assert (found.name, found.address) == (name, address)
+
+
+@pytest.mark.parametrize("recipient", ["ant@far.example", "bee@example.org", "cat@old.example"])
+def test_an_alias_makes_nothing_ours_that_was_not(recipient: str) -> None:
+    with pytest.raises((ForeignDomain, UnknownList)):
+        split_recipient(recipient, ALIASED)
+
+
+def test_a_list_is_not_made_in_an_alias_domain_and_the_reason_is_told() -> None:
+    with pytest.raises(BadAddress, match=r"old\.example is another name of example\.org .* cat@example\.org"):
+        check_list_address("cat@OLD.example", [], {"old.example": "example.org"})
+
+
+@pytest.mark.parametrize(
+    ("recipient", "name"),
+    [
+        ("postmaster", "postmaster"),
+        ("PostMaster@example.org", "postmaster@example.org"),
+        ('"Abuse"@example.org', "abuse@example.org"),
+        ("postroom@example.org", "postroom@example.org"),
+    ],
+)
+def test_the_site_s_mailboxes_reach_its_owner(recipient: str, name: str) -> None:
+    """RFC 5321 4.5.1 and 4.1.1.3, RFC 2142 4 and 6."""
+    names = Names.of(MANY, ["example.org"], mailboxes=["abuse", "postroom"])
+    found = split_recipient(recipient, names)
+    assert (found.list_id, found.queue, found.purpose, found.name) == ("", "owner", "owner", name)
+
+
+def test_postmaster_cannot_be_configured_away() -> None:
+    names = Names.of(MANY, ["example.org"], mailboxes=[])
+    assert split_recipient("postmaster@example.org", names).queue == "owner"
+    with pytest.raises(UnknownList):
+        split_recipient("abuse@example.org", names)
+
+
 # A site's own suffixes ------------------------------------------------------------------------------------------------
 
 

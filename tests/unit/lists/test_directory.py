@@ -1,16 +1,21 @@
 """The snapshot: what it says, and that it notices what has changed."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from config.names import ListId
+from config.names import ItemId, ListId
 from lists.directory import Directory
 from lists.errors import BadSuffix, StoreAway
-from lists.policy import Hold, Refused, Taken
+from lists.policy import Discard, Hold, Refused, Taken
+from lists.secret import load_site_key
 from lists.store import Store
+from lists.tokens import make_token
 from tests.support.lists import make_post, make_settings
+from tests.support.waiting import wait_until
 
 ANT = ListId("ant.example.org")
 BEE = ListId("bee.example.org")
@@ -158,6 +163,30 @@ def test_a_site_s_own_addresses_and_domains_count(tmp_path: Path, store: Store) 
     directory.close()
     with pytest.raises(BadSuffix):
         Directory(make_settings(tmp_path, addresses={"archive": ["-owner"]}))
+
+
+def test_tokens_and_aliases_are_judged_as_configured(tmp_path: Path, store: Store) -> None:
+    clock = tmp_path / "clock"
+    plain = make_settings(tmp_path, clock_file=clock)
+    settings = replace(
+        plain,
+        site=replace(plain.site, domain_aliases={"old.example": "example.org"}),
+        lists=replace(plain.lists, mailman_tokens_until="2100-01-01"),
+    )
+    token = make_token(load_site_key(settings), "confirm", ItemId("0" * 32), ANT, ANNE)
+    with closing(Directory(settings)) as directory:
+        directory.load()
+        assert rule(directory, "", f"ant-confirm+{token}@old.example") == "confirm-token"
+        assert rule(directory, "", f"bee-confirm+{token}@old.example") == "bad-token"
+        assert rule(directory, "", f"ant-confirm+{'a' * 40}@example.org") == "mailman-token"
+        assert rule(directory, ANNE, "ant@old.example") == "member"
+        assert directory.is_ours("ant-owner@old.example")
+        loop = make_post(ANNE, list_posts=("ant@old.example",))
+        assert isinstance(directory.judge_post(ANT, loop), Discard)
+        clock.write_text(str(100 * 366 * 86400))
+        assert wait_until(
+            lambda: rule(directory, "", f"ant-confirm+{'a' * 40}@example.org") == "bad-token", 3
+        )
 
 
 def test_it_knows_which_addresses_come_back_to_us(directory: Directory) -> None:

@@ -1,10 +1,15 @@
 """The five tests of RCPT, in their order."""
 
+from datetime import date, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from lists.policy import NOT_A_MEMBER, Refused, Taken, judge_recipient
+from config.names import ItemId, ListId
+from lists.policy import BANNED, NOT_A_MEMBER, Refused, Taken, TokenCheck, judge_recipient
+from lists.tokens import SiteKey, make_token
 from tests.support.lists import make_policy, make_view
 
 ANNE = "anne@example.net"
@@ -114,3 +119,90 @@ def test_a_report_to_admin_goes_to_bounces_and_a_letter_to_the_owners() -> None:
 def test_a_known_nonmember_is_taken_unless_his_own_action_is_reject(action: str, taken: bool) -> None:
     view = make_view(make_policy(CLOSED, nonmember_actions={"bart@example.net": action}))
     assert isinstance(judge_recipient("Bart@example.net", "ant@example.org", view), Taken) is taken
+
+
+# Who stands behind a reverse-path ---------------------------------------------------------------------------------------
+
+DISGUISED = [
+    "SRS0=6nHz=Z7=example.net=anne@forward.example",
+    "SRS1=2w3F=first.example==6nHz=Z7=example.net=anne@second.example",
+    "prvs=0123456789=anne@example.net",
+    "prvs=anne=0123456789@example.net",
+    "anne+ant=example.org@example.net",
+]
+
+
+@pytest.mark.parametrize("sender", DISGUISED)
+def test_a_member_behind_a_forwarder_or_a_tag_is_one(sender: str) -> None:
+    answer = judge_recipient(sender, "ant@example.org", make_view(make_policy(CLOSED, members=[ANNE])))
+    assert isinstance(answer, Taken)
+    assert answer.rule == "member"
+
+
+@pytest.mark.parametrize("sender", DISGUISED)
+def test_a_ban_reaches_behind_a_forwarder_or_a_tag(sender: str) -> None:
+    view = make_view(make_policy("generic_nonmember_action=accept", bans=[ANNE]))
+    assert judge_recipient(sender, "ant@example.org", view) == BANNED
+
+
+# Tokens -----------------------------------------------------------------------------------------------------------------
+
+KEY = SiteKey(b"k" * 32)
+ANT, BEE = ListId("ant.example.org"), ListId("bee.example.org")
+TOKEN = make_token(KEY, "confirm", ItemId("0" * 32), ANT, ANNE)
+HEX40 = "0123456789abcdef0123456789ABCDEF01234567"
+TODAY = date(2026, 11, 23)
+
+
+def judge_token(token: str, until: date | None = None, today: date | None = TODAY) -> Taken | Refused:
+    policies = make_policy(CLOSED), make_policy(CLOSED, address="bee@example.org")
+    view = replace(make_view(*policies), tokens=TokenCheck(KEY, until))
+    return judge_recipient("", f"ant-confirm{token}@example.org", view, today)
+
+
+@pytest.mark.parametrize("token", ["", f"+{TOKEN}", f"+{TOKEN.upper()}"])
+def test_a_token_that_we_made_is_taken_without_a_look_up(token: str) -> None:
+    """Also a used or an expired one: the runner says so in words."""
+    assert isinstance(judge_token(token), Taken)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "x",
+        TOKEN[:-1],
+        TOKEN + "a",
+        "a" * 24,
+        TOKEN + "@x",
+        make_token(KEY, "confirm", ItemId("0" * 32), BEE, ANNE),
+        make_token(KEY, "probe", ItemId("0" * 32), ANT, ANNE),
+        HEX40,
+    ],
+)
+def test_a_token_that_nobody_made_is_refused(token: str) -> None:
+    answer = judge_token(f"+{token}")
+    assert isinstance(answer, Refused)
+    assert (answer.code, answer.enhanced) == (550, "5.1.1")
+
+
+@pytest.mark.parametrize(
+    ("until", "today", "taken"),
+    [
+        (TODAY, TODAY, True),
+        (TODAY + timedelta(days=1), TODAY, True),
+        (TODAY - timedelta(days=1), TODAY, False),
+        (None, TODAY, False),
+        (TODAY, None, False),
+    ],
+)
+def test_mailmans_tokens_are_taken_until_their_day(
+    until: date | None, today: date | None, taken: bool
+) -> None:
+    assert isinstance(judge_token(f"+{HEX40}", until, today), Taken) is taken
+
+
+@pytest.mark.parametrize("token", ["x", HEX40, "anne=example.net", TOKEN])
+def test_bounces_take_every_token(token: str) -> None:
+    """A bounce that is refused is lost for ever; what does not verify scores nothing."""
+    view = replace(make_view(make_policy(CLOSED)), tokens=TokenCheck(KEY))
+    assert isinstance(judge_recipient("", f"ant-bounces+{token}@example.org", view), Taken)
