@@ -11,10 +11,12 @@ from pathlib import Path
 from config.clock import Clock
 from config.names import ListId
 from config.settings import Settings
-from lists import policy
+from lists import policy, rules
 from lists.address import Destination, Suffixes
 from lists.model import MailingList
-from lists.policy import Post, Refused, Taken, TokenCheck, Verdict
+from lists.policy import Refused, Taken, TokenCheck
+from lists.posts import Post
+from lists.rules import Finding, Verdict
 from lists.secret import load_site_key
 from lists.snapshot import Snapshot, empty_snapshot, next_snapshot
 from lists.store import Store
@@ -101,23 +103,19 @@ class Directory:
         today = self._clock.now().date() if self._old_tokens_until else None
         return policy.judge_recipient(reverse_path, recipient, self._snapshot.view, today)
 
-    def judge_data(
-        self,
-        destination: Destination,
-        reverse_path: str,
-        size: int,
-        post: Post | None = None,
-        *,
-        is_report: bool = False,
-    ) -> Taken | Refused:
-        """Answer the final dot for one recipient; `post` None: the header was not read. See policy.judge_data."""
-        view = self._snapshot.view
-        return policy.judge_data(destination, reverse_path, size, view, post, is_report=is_report)
+    def judge_data(self, destination: Destination, post: Post, *, is_report: bool = False) -> Taken | Refused:
+        """Answer the final dot for one recipient; see rules.judge_data. Before a 5xx is said, `is_current` must say so."""
+        return rules.judge_data(destination, post, self._snapshot.view, is_report=is_report)
 
     def judge_post(self, list_id: ListId, post: Post) -> Verdict | None:
         """Say what becomes of a post; None: the list is not there any more."""
         found = self._snapshot.view.policies.get(list_id)
-        return None if found is None else policy.judge_post(post, found)
+        return None if found is None else rules.judge_post(post, found)
+
+    def explain_post(self, list_id: ListId, post: Post) -> tuple[Finding, ...]:
+        """Return what each rule says about a post, in order; nothing for a list that is not there."""
+        found = self._snapshot.view.policies.get(list_id)
+        return () if found is None else rules.explain_post(post, found)
 
     def mailing_list(self, list_id: ListId) -> MailingList | None:
         """Return a list and its settings; None: it is not there."""

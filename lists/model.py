@@ -44,7 +44,7 @@ class ListSettings(Struct, frozen=True, forbid_unknown_fields=True):
     member_moderation_action: Annotated[
         MemberAction,
         Meta(
-            description="What becomes of a member's post: accept, hold, reject, discard, or defer (go on with the next rule). A member may have one of their own."
+            description="What becomes of a member's post: accept (unless a later rule holds or refuses it), hold, reject, discard, or defer (the next rule decides). A member may have one of their own; an accept of their own skips the rules behind it."
         ),
     ] = "accept"
     sender_check: Annotated[
@@ -57,6 +57,55 @@ class ListSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_message_size: Annotated[
         int, Meta(ge=0, description="Octets of a post; a larger one is refused. 0: only [lmtp] max_size.")
     ] = 0
+    header_matches: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Rules on header fields, "Field: expression -> action", the first that matches decides: accept (nothing else is asked), hold, reject (at the end of DATA) or discard. The expression is found anywhere, without case; empty: the field is there. One a line, or a JSON array.'
+        ),
+    ] = ()
+    auto_submitted_action: Annotated[
+        Action,
+        Meta(
+            description="What becomes of mail that a program wrote (Auto-Submitted other than no, RFC 3834): accept (go on), hold, reject or discard."
+        ),
+    ] = "accept"
+    bulk_precedence_action: Annotated[
+        Action,
+        Meta(
+            description="What becomes of mail with Precedence bulk, junk or list: accept (go on), hold, reject or discard."
+        ),
+    ] = "accept"
+    malformed_from_action: Annotated[
+        Action,
+        Meta(
+            description="What becomes of a post without a From field that has one valid address at least, or with several From fields (RFC 5322 3.6): accept (go on, judged by its envelope and what can be read), hold, reject or discard."
+        ),
+    ] = "accept"
+    no_subject_action: Annotated[
+        Action,
+        Meta(
+            description="What becomes of a post without subject, or with an empty one: accept (go on), hold, reject or discard."
+        ),
+    ] = "accept"
+    max_num_recipients: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Hold a post whose To and Cc name this many addresses or more. 0: any number (Mailman's default was 10).",
+        ),
+    ] = 0
+    require_explicit_destination: Annotated[
+        bool,
+        Meta(
+            description="Hold a post that names neither the list nor one of acceptable_aliases in To or Cc: it came as a blind copy (Mailman's default was yes)."
+        ),
+    ] = False
+    acceptable_aliases: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or ^regex, separated by blanks, that count as the list's own for require_explicit_destination."
+        ),
+    ] = ()
     subject_prefix: Annotated[
         Line,
         Meta(

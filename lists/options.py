@@ -6,14 +6,15 @@ the nearest right name.
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from lists.errors import BadOption, BadPattern
+from lists.header_patterns import read_header_patterns
 from lists.model import ListSettings, MemberAction
-from lists.patterns import check_pattern
+from lists.patterns import Patterns
 
 _TYPES = get_type_hints(ListSettings)
 _DESCRIBED = get_type_hints(ListSettings, include_extras=True)
@@ -27,6 +28,14 @@ _WORDS = {
     "off": False,
     "0": False,
 }
+# Options whose form says more than their type: what compiles can be used, and what cannot is refused here.
+_CHECKS: dict[str, Callable[[tuple[str, ...]], object]] = {
+    "accept_these_nonmembers": Patterns.of,
+    "acceptable_aliases": Patterns.of,
+    "header_matches": read_header_patterns,
+}
+# Their entries have blanks: without a JSON array each line is an entry.
+_BY_LINE = frozenset({"header_matches"})
 
 
 def option_names() -> tuple[str, ...]:
@@ -62,9 +71,8 @@ def show_value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return (
-            json.dumps(value, ensure_ascii=False) if any(" " in entry for entry in value) else " ".join(value)
-        )
+        has_blanks = any(" " in entry or "->" in entry for entry in value)
+        return json.dumps(value, ensure_ascii=False) if has_blanks else " ".join(value)
     return str(value)
 
 
@@ -114,9 +122,10 @@ def _choose(name: str, text: str, choices: tuple[str, ...]) -> str:
 
 
 def _read_entries(name: str, text: str) -> tuple[str, ...]:
-    """Read a list: entries separated by blanks, or a JSON array when an entry has a blank in it."""
+    """Read a list: entries separated by blanks (for some by line ends), or a JSON array when an entry has such a character in it."""
     if not text.startswith("["):
-        return tuple(text.split())
+        entries = text.splitlines() if name in _BY_LINE else text.split()
+        return tuple(entry.strip() for entry in entries if entry.strip())
     try:
         return msgspec.json.decode(text, type=tuple[str, ...])
     except msgspec.DecodeError as error:
@@ -126,11 +135,12 @@ def _read_entries(name: str, text: str) -> tuple[str, ...]:
 def _convert(values: dict[str, Any]) -> ListSettings:
     try:
         settings = msgspec.convert(values, ListSettings)
-        for entry in settings.accept_these_nonmembers:
-            check_pattern(entry)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
         raise BadOption(path.rstrip("`") or "settings", reason) from error
-    except BadPattern as error:
-        raise BadOption("accept_these_nonmembers", str(error)) from error
+    for name, check in _CHECKS.items():
+        try:
+            check(getattr(settings, name))
+        except BadPattern as error:
+            raise BadOption(name, str(error)) from error
     return settings

@@ -30,10 +30,15 @@ class Patterns(Struct, frozen=True):
         addresses, expressions = [], []
         for entry in entries:
             if entry.startswith("^"):
-                expressions.append(_compile(entry))
+                expressions.append(compile_expression(entry))
             else:
                 addresses.append(address_key(_checked(entry)))
         return cls(frozenset(addresses), tuple(expressions))
+
+    @property
+    def has_entries(self) -> bool:
+        """Is there anything to match?"""
+        return bool(self.addresses or self.expressions)
 
     def match(self, key: str) -> bool:
         """Does any entry stand for this address, given by its key?"""
@@ -61,7 +66,8 @@ def _checked(entry: str) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _compile(entry: str) -> Any:
+def compile_expression(entry: str) -> Any:
+    """Compile an expression, matched without case in linear time; raises BadPattern."""
     if len(entry) > MAX_PATTERN:
         raise BadPattern(f"{entry[:40]!r}... is longer than {MAX_PATTERN} characters")
     options = re2.Options()

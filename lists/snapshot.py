@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from config.names import ListId
 from config.settings import Settings
 from lists.address import Names, Suffixes
+from lists.header_patterns import read_header_patterns
 from lists.model import ListSettings, MailingList
 from lists.patterns import NO_PATTERNS, Patterns
 from lists.policy import ListPolicy, TokenCheck, View
@@ -98,6 +99,11 @@ def _make_policy(
         allowed=Patterns.of(mailing.settings.accept_these_nonmembers),
         bans=bans.get(mailing.list_id, NO_PATTERNS),
         site_bans=bans.get(SITE, NO_PATTERNS),
+        refuses_some=any(
+            "reject" in actions.values() for actions in (rolls.member_actions, rolls.nonmember_actions)
+        ),
+        header_patterns=read_header_patterns(mailing.settings.header_matches),
+        aliases=Patterns.of(mailing.settings.acceptable_aliases),
     )
 
 

@@ -83,18 +83,31 @@ def judge_message(
     message: Message,
     entries: Sequence[Entry],
     judge: Callable[[Destination], Taken | Refused],
+    failed: Callable[[Entry, Exception], None],
 ) -> tuple[Reply | Destination, ...]:
-    """Say for each recipient where the message goes, or why it does not."""
+    """Say for each recipient where the message goes, or why it does not.
+
+    A rule that raises is our own fault: 451 for that recipient, `failed` is told, and the others are judged as if nothing had been.
+    """
     if message.too_big:
         return (replies.TOO_BIG,) * len(entries)
     if message.bare_newline:
         return (replies.BARE_NEWLINE,) * len(entries)
-    return tuple(_answer(judge(entry.destination)) for entry in entries)
+    return tuple(_judge_entry(entry, judge, failed) for entry in entries)
 
 
-def _answer(verdict: Taken | Refused) -> Reply | Destination:
+def _judge_entry(
+    entry: Entry,
+    judge: Callable[[Destination], Taken | Refused],
+    failed: Callable[[Entry, Exception], None],
+) -> Reply | Destination:
+    try:
+        verdict = judge(entry.destination)
+    except Exception as error:
+        failed(entry, error)
+        return replies.FAILED
     if isinstance(verdict, Refused):
-        return replies.make_reply(verdict.code, verdict.enhanced, verdict.text)
+        return replies.make_reply(verdict.code, verdict.enhanced, verdict.text, verdict.rule)
     return verdict.destination  # not always the one of RCPT: a report to LIST-admin goes to bounces
 
 

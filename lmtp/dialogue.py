@@ -15,6 +15,7 @@ from config.failpoints import fail
 from config.names import ItemId, new_item_id
 from lists.address import Destination
 from lists.policy import Refused
+from lists.posts import Post
 from lmtp import accept, replies
 from lmtp.accept import Entry, Origin
 from lmtp.addresses import PathParser
@@ -154,6 +155,7 @@ class Dialogue:
         self._gathering = None
         self._transaction.message = message = gathering.message()
         self._transaction.header = accept.read_header(message.content)
+        self._transaction.post = Post(self._transaction.mail_from or "", message.content, message.size)
         self._transaction.began_s = self.service.monotonic()
         self._attempt(self._judge_message)
         return True
@@ -265,11 +267,15 @@ class Dialogue:
 
     def _judge_message(self) -> None:
         transaction = self._transaction
-        message, reverse_path = transaction.message, transaction.mail_from or ""
+        message, post = transaction.message, transaction.post
         assert message is not None
-        judge = partial(self.service.lists.judge_data, is_report=transaction.header.is_report)
+        assert post is not None
+        is_report = transaction.header.is_report
         answers = accept.judge_message(
-            message, transaction.entries, lambda destination: judge(destination, reverse_path, message.size)
+            message,
+            transaction.entries,
+            lambda destination: self.service.lists.judge_data(destination, post, is_report=is_report),
+            partial(self.service.report.rule_failed, self.client.name),
         )
         is_policy = not (message.too_big or message.bare_newline)
         if is_policy and any(_is_final(answer) for answer in answers):

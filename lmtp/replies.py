@@ -19,6 +19,7 @@ class Reply(Struct, frozen=True):
     enhanced: str
     text: str
     wire: bytes
+    rule: str = ""  # what said so, for the log
 
     @property
     def is_permanent(self) -> bool:
@@ -26,11 +27,11 @@ class Reply(Struct, frozen=True):
         return self.code >= 500
 
 
-def make_reply(code: int, enhanced: str, text: str) -> Reply:
+def make_reply(code: int, enhanced: str, text: str, rule: str = "") -> Reply:
     """Make a reply from parts that may come from elsewhere: what is not printable ASCII becomes "?", too long is cut."""
     clean = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
     line = f"{code} {enhanced} {clean}" if enhanced else f"{code} {clean}"
-    return Reply(code, enhanced, clean, line.encode()[: MAX_LINE - 2] + b"\r\n")
+    return Reply(code, enhanced, clean, line.encode()[: MAX_LINE - 2] + b"\r\n", rule)
 
 
 # The session ----------------------------------------------------------------------------------------------------------

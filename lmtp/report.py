@@ -63,6 +63,7 @@ class Report:
                     reverse_path=answered.reverse_path,
                     recipient=self._shown(entry.recipient),
                     list_id=entry.destination.list_id,
+                    rule=reply.rule,
                     size=answered.size,
                     duration_ms=answered.duration_ms,
                 )
@@ -90,11 +91,14 @@ class Report:
         """A connection ended while a message was on its way in, or before its final replies could be given."""
         self._log.info("lmtp.dropped", session=session, item_ids=ids, reason=reason)
 
-    def failed(self, session: str, error: BaseException) -> None:
-        """An error of ours was answered 451."""
-        self._log.error(
-            "lmtp.failed", session=session, error=f"{type(error).__name__}: {error}", exc_info=error
-        )
+    def failed(self, session: str, error: BaseException, **keys: Any) -> None:
+        """An error of ours was answered 451; `keys` say for whom."""
+        error_text = f"{type(error).__name__}: {error}"
+        self._log.error("lmtp.failed", session=session, error=error_text, exc_info=error, **keys)
+
+    def rule_failed(self, session: str, entry: Entry, error: BaseException) -> None:
+        """A rule of one list raised: its recipient was answered 451."""
+        self.failed(session, error, recipient=self._shown(entry.recipient), list_id=entry.destination.list_id)
 
     def _refused(self, client: Mapping[str, Any], reply: Reply, **keys: Any) -> None:
         self._log.info("lmtp.refused", reply=_spoken(reply), **client, **keys)

@@ -2,6 +2,7 @@
 
 from aiosmtpd.smtp import Envelope
 
+from lists.posts import Post
 from lmtp.accept import Entry, Header, Plan
 from lmtp.data import Message
 
@@ -14,5 +15,6 @@ class Transaction(Envelope):
         self.entries: list[Entry] = []
         self.message: Message | None = None
         self.header = Header("", False, False)
+        self.post: Post | None = None  # the message as the rules see it
         self.plan: Plan | None = None
         self.began_s = 0.0  # monotonic, when the final dot was read

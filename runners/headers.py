@@ -1,62 +1,17 @@
-"""Reads and edits the header of a message as octets, so that what is not edited leaves byte for byte as it came.
+"""Edits the header of a message as octets, so that what is not edited leaves byte for byte as it came.
 
 Signatures (DKIM, ARC) survive only that way: a parse and print by `email` changes every third real message, and crashes on
-some. Trusts nothing: any octets are a message here; what looks like no header field ends the header. Leaves to others what
-a field means (posts.py) and which fields a list wants (incoming.py).
+some. Trusts nothing. Leaves the reading to lists/headers.py, which the front-end shares (its names can be had from here too), and
+which fields a list wants to rewriting.py.
 """
 
 import binascii
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from msgspec import Struct
+from lists.header_values import MAX_SHOWN, shown_text
+from lists.headers import MAX_HEADER, Field, Header, read_header
 
-MAX_HEADER = 256 * 1024  # octets; Postfix header_size_limit cuts at 100 KiB, Exim's header_maxsize is 1 MiB
-
-# optional-field = field-name ":" unstructured CRLF (RFC 5322 3.6.8); a bare LF ends a line too, for a runner's own content
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[^\n]*(?:\n|\Z)(?:[ \t][^\n]*(?:\n|\Z))*")
-_MBOX_LINE = re.compile(rb">?From [^\n]*\n")  # some MTAs' pipes put it first; it is no header field
-
-
-class Field(Struct, frozen=True):
-    """One header field as it stands: folding and line end included."""
-
-    name: str  # lower case
-    raw: bytes
-
-    @property
-    def value(self) -> bytes:
-        """Return what follows the colon, unfolded (RFC 5322 2.2.3) and stripped."""
-        return self.raw.partition(b":")[2].replace(b"\r", b"").replace(b"\n", b"").strip(b" \t")
-
-
-class Header(Struct, frozen=True):
-    """The header of one message. `rest` is where it ends: the empty line, or a body that none precedes."""
-
-    fields: tuple[Field, ...]
-    rest: int
-    line_end: bytes = b"\r\n"
-    too_long: bool = False  # over MAX_HEADER: `fields` are what came before
-
-    def values(self, name: str) -> list[bytes]:
-        """Return the value of each field of this (lower-case) name, in order."""
-        return [field.value for field in self.fields if field.name == name]
-
-
-def read_header(content: bytes, limit: int = MAX_HEADER) -> Header:
-    """Find the header fields in the first `limit` octets; never looks at the body, never raises."""
-    mbox = _MBOX_LINE.match(content, 0, limit)
-    position = mbox.end() if mbox else 0
-    fields = []
-    while (found := _FIELD.match(content, position, limit)) is not None:
-        fields.append(Field(found[1].lower().decode("ascii"), found[0]))
-        position = found.end()
-    return Header(
-        fields=tuple(fields),
-        rest=position,
-        line_end=_line_end(content, position),
-        too_long=position >= limit,
-    )
+__all__ = ["MAX_HEADER", "Field", "Header", "edit_header", "prefix_subject", "read_header"]
 
 
 def edit_header(
@@ -102,18 +57,7 @@ def _ended(raw: bytes, line_end: bytes) -> bytes:
     return raw if raw.endswith(b"\n") else raw + line_end
 
 
-def _line_end(content: bytes, rest: int) -> bytes:
-    """Return the line end that this header uses: CRLF, unless it has bare LF alone."""
-    top = content[: rest + 2]
-    return b"\n" if b"\n" in top and b"\r\n" not in top else b"\r\n"
-
-
 # RFC 2047: a prefix in a subject ------------------------------------------------------------------------------------
-
-_ENCODED_WORD = re.compile(rb"=\?[!-<>@-~]+\?([bBqQ])\?([^? \t\r\n]*)\?=[ \t\r\n]*")
-_LOOKED_AT = (
-    2000  # octets of a subject searched for the prefix: decoding 20,000 encoded words took `email` 12 s
-)
 
 
 def prefix_subject(prefix: str) -> Callable[[bytes], bytes]:
@@ -126,7 +70,7 @@ def prefix_subject(prefix: str) -> Callable[[bytes], bytes]:
     start = (wanted + " ").encode("ascii") if plain else _encoded_word(wanted + " ")
 
     def change(value: bytes) -> bytes:
-        if wanted.casefold() in shown_value(value).casefold() or start.strip() in value:
+        if wanted.casefold() in shown_text(value[:MAX_SHOWN]).casefold() or start.strip() in value:
             return value
         return start + (value or b"(no subject)")
 
@@ -146,15 +90,3 @@ def _encoded_word(text: str) -> bytes:
 
 def _base64(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False)
-
-
-def shown_value(value: bytes) -> str:
-    """Return roughly what a reader sees of a subject, from its first octets; unknown charsets are read as UTF-8."""
-
-    def decoded(word: re.Match[bytes]) -> bytes:
-        try:
-            return binascii.a2b_base64(word[2]) if word[1] in b"bB" else binascii.a2b_qp(word[2], header=True)
-        except binascii.Error:
-            return word[0]
-
-    return _ENCODED_WORD.sub(decoded, value[:_LOOKED_AT]).decode("utf-8", "replace")

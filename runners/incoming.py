@@ -1,6 +1,6 @@
 """Posts: the rules, then out to the members, to a moderator, or nowhere. Also acts on held posts, when `held` says so.
 
-What a post is judged by is lists/policy.py's, what becomes of its header rewriting.py's, delivery outgoing's. Every effect on the store is one
+What a post is judged by is lists/rules', what becomes of its header rewriting.py's, delivery outgoing's. Every effect on the store is one
 `apply_once`. Trusts the front-end for the envelope and nothing in the content.
 """
 
@@ -10,16 +10,17 @@ from bus.messages import Item
 from config.names import OUTGOING
 from lists.changes import HoldPost, ReleaseHeld
 from lists.errors import NoSuchHeld, StoreAway
-from lists.policy import Accept, Discard, Hold, Reject, Verdict
+from lists.headers import Header, read_header
+from lists.posts import Post
 from lists.roster import Roster
-from runners.headers import Header, read_header
+from lists.rules import Accept, Discard, Hold, Reject
 from runners.outcome import Ack, Outcome, Output, Shunt
 from runners.placing import read_args
-from runners.posts import ReadPost, read_post
 from runners.rewriting import rewrite_post
 from runners.runner import Runner
 from runners.site import Current, Decision
 
+SUBJECT_KEPT = 200  # characters of it that a moderator's list shows
 DECIDED = "somebody has decided about it already"
 
 
@@ -45,13 +46,13 @@ class Incoming(Runner):
         current = await self.site.lists.current(item.list_id)
         if current is None:
             return Shunt("unknown-list", f"there is no list {item.list_id} any more")
-        read = read_post(item, content)
-        match _with_limits(current.judge(read.post), read.header):
+        post = Post(item.reverse_path, content)
+        match current.judge(post):
             case Accept(rule=rule):
                 self._log(item, "post.accepted", rule, recipients=len(current.recipients))
-                return fan_out(current, content, read.header)
+                return fan_out(current, content, post.header)
             case Hold(rule=rule):
-                return await self._hold(item, content, read, rule)
+                return await self._hold(item, content, post, rule)
             case Reject(rule=rule, code=code, enhanced=enhanced, text=text):
                 self._log(item, "post.rejected", rule, reply=f"{code} {enhanced} {text}")
                 return Ack(reason=f"rejected: {rule}")
@@ -61,7 +62,7 @@ class Incoming(Runner):
             case other:
                 assert_never(other)
 
-    async def _hold(self, item: Item, content: bytes, read: ReadPost, rule: str) -> Outcome:
+    async def _hold(self, item: Item, content: bytes, post: Post, rule: str) -> Outcome:
         """Keep a post for a moderator, octet for octet."""
         held = HoldPost(
             list_id=item.list_id,
@@ -69,7 +70,7 @@ class Incoming(Runner):
             reason=rule,
             content=content,
             message_id=item.message_id,
-            subject=read.subject,
+            subject=post.subject[:SUBJECT_KEPT],
         )
         decision = Decision(Ack(held=True, reason=f"held: {rule}"), (held,))
         outcome = await self.site.store.apply_once(item.id, lambda _: decision)
@@ -102,7 +103,9 @@ class Incoming(Runner):
         current = await self.site.lists.current(held.list_id)
         if current is None:
             return Shunt("unknown-list", f"held {number}: there is no list {held.list_id} any more")
-        return fan_out(current, content, read_header(content, limit=len(content) + 1))
+        return fan_out(
+            current, content, read_header(content, limit=len(content) + 1, max_fields=len(content))
+        )
 
     def _log(self, item: Item, event: str, rule: str, **more: object) -> None:
         self.site.log.info(
@@ -125,8 +128,3 @@ def fan_out(current: Current, content: bytes, header: Header) -> Ack:
             )
         ]
     )
-
-
-def _with_limits(verdict: Verdict, header: Header) -> Verdict:
-    """Let a person see what would go out although its header is too long to be read to its end."""
-    return Hold("header-too-long") if isinstance(verdict, Accept) and header.too_long else verdict

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from lists.changes import Change
     from lists.directory import Directory
     from lists.model import HeldPost, MailingList, Role
-    from lists.policy import Post, Verdict
+    from lists.posts import Post
     from lists.roster import Roster
+    from lists.rules import Verdict
     from lists.store import Store
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class Current(Struct, frozen=True):
 
     def judge(self, post: "Post") -> "Verdict":
         """Say what becomes of a post to this list."""
-        from lists.policy import Discard
+        from lists.rules import Discard
 
         return self.directory.judge_post(self.mailing_list.list_id, post) or Discard("list-removed")
 

@@ -291,7 +291,7 @@ def closed(template: StoppedSite, tmp_path_factory: pytest.TempPathFactory) -> S
         ("a@x.org", ANT, 0, ("accepted", 250, "member")),
         ("stranger@x.org", ANT, 1, ("refused", 550, "not-a-member")),
         ("stranger@x.org", "<ant-owner@example.org>", 0, ("accepted", 250, "open-address")),
-        ("<>", ANT, 0, ("accepted", 250, "null-sender")),
+        ("<>", ANT, 1, ("refused", 550, "null-sender")),  # RCPT takes it, for callouts; the dot does not
         ("", "ant-bounces+x=y.z@example.org", 0, ("accepted", 250, "open-address")),
         ("a@x.org", "bee@example.org", 1, ("refused", 550, "unknown-list")),
         ("a@x.org", "ant@example.com", 1, ("refused", 550, "foreign-domain")),

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from config.settings import ListsSettings, RunnerSettings, Settings, SiteSettings, encode
 from lists.address import DEFAULT_SUFFIXES, Names, Suffixes
+from lists.header_patterns import read_header_patterns
 from lists.mailbox import address_key
 from lists.model import ListSettings, MailingList
 from lists.options import change_settings
 from lists.patterns import Patterns
-from lists.policy import ListPolicy, Post, View
+from lists.policy import ListPolicy, View
+from lists.posts import Post
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +65,8 @@ def make_policy(
         allowed=Patterns.of(mailing_list.settings.accept_these_nonmembers),
         bans=Patterns.of(bans),
         site_bans=Patterns.of(site_bans),
+        header_patterns=read_header_patterns(mailing_list.settings.header_matches),
+        aliases=Patterns.of(mailing_list.settings.acceptable_aliases),
     )
 
 
@@ -75,9 +79,9 @@ def make_view(
     return View(names, suffixes, by_id)
 
 
-def make_post(reverse_path: str = "anne@example.net", **fields: object) -> Post:
-    """Make a post; fields as in policy.Post."""
-    return Post(**{"reverse_path": reverse_path, "size": 1000, **fields})  # type: ignore[arg-type]
+def make_post(reverse_path: str = "anne@example.net", *lines: str, body: str = "x") -> Post:
+    """Make a post with these header lines."""
+    return Post(reverse_path, "\r\n".join((*lines, "", body, "")).encode())
 
 
 def start_script(

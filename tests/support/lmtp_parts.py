@@ -16,7 +16,9 @@ from config.clock import Clock
 from config.names import INCOMING, ItemId, ListId, Queue
 from config.settings import LmtpSettings, Settings, SiteSettings
 from lists.address import Destination
-from lists.policy import NOT_A_MEMBER, TOO_BIG, UNKNOWN_LIST, Refused, Taken
+from lists.policy import NOT_A_MEMBER, UNKNOWN_LIST, Refused, Taken
+from lists.posts import Post
+from lists.rules.verdicts import TOO_BIG
 from lmtp import replies
 from lmtp.client import Client
 from lmtp.dialogue import Dialogue
@@ -38,6 +40,7 @@ class Lists:
         self.known = {"ant", "closed", "small", "bee"}
         self.queues: dict[str, Queue] = {}
         self.error: Exception | None = None
+        self.broken: set[str] = set()  # lists one of whose rules raises
         self.judged: list[str] = []
 
     def judge(self, reverse_path: str, recipient: str) -> Taken | Refused:
@@ -52,10 +55,10 @@ class Lists:
         queue = self.queues.get(name, INCOMING)
         return Taken(Destination(ListId(f"{name}.example.org"), queue, "post", "", name), "test")
 
-    def judge_data(
-        self, destination: Destination, reverse_path: str, size: int, *, is_report: bool = False
-    ) -> Taken | Refused:
-        if destination.name == "small" and size > 100:
+    def judge_data(self, destination: Destination, post: Post, *, is_report: bool = False) -> Taken | Refused:
+        if destination.name in self.broken:
+            raise RuntimeError("a rule failed")
+        if destination.name == "small" and post.size > 100:
             return TOO_BIG
         return Taken(destination, "report" if is_report else "test")
 

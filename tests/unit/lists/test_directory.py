@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from config.names import ItemId, ListId
 from lists.directory import Directory
 from lists.errors import BadSuffix, StoreAway
-from lists.policy import Discard, Hold, Refused, Taken
+from lists.policy import Refused, Taken
+from lists.rules import Discard, Hold
 from lists.secret import load_site_key
 from lists.store import Store
 from lists.tokens import make_token
@@ -181,7 +182,7 @@ def test_tokens_and_aliases_are_judged_as_configured(tmp_path: Path, store: Stor
         assert rule(directory, "", f"ant-confirm+{'a' * 40}@example.org") == "mailman-token"
         assert rule(directory, ANNE, "ant@old.example") == "member"
         assert directory.is_ours("ant-owner@old.example")
-        loop = make_post(ANNE, list_posts=("ant@old.example",))
+        loop = make_post(ANNE, f"List-Post: <mailto:{'ant@old.example'}>")
         assert isinstance(directory.judge_post(ANT, loop), Discard)
         clock.write_text(str(100 * 366 * 86400))
         assert wait_until(

@@ -1,0 +1,109 @@
+"""A message to a list as the rules see it: its envelope, its size, and what its header says.
+
+The front-end and the runners make it from the same octets, so both see the same facts. The header is read when the first rule asks for it, once
+for all recipients of a transaction; a list whose rules need no header costs none. Nothing below the header is ever looked at.
+"""
+
+from functools import cached_property
+
+from lists.header_values import (
+    MAX_AUTHORS,
+    first_shown,
+    first_word,
+    read_addresses,
+    read_list_ids,
+    read_mailtos,
+)
+from lists.headers import MAX_HEADER, Header, read_header
+from lists.mailbox import address_key
+from lists.senders import sender_keys
+
+NO_HEADER = Header((), 0)
+
+
+class Post:
+    """One message and its reverse-path. Facts only: never changed, though some are found when first asked for."""
+
+    def __init__(self, reverse_path: str, content: bytes | None, size: int | None = None) -> None:
+        """`content` None: the message is not there (a question about its envelope); `size` in octets (RFC 1870), else that of the content."""
+        self.reverse_path = reverse_path
+        self.has_content = content is not None
+        self.size = len(content or b"") if size is None else size
+        self._content = content
+
+    @cached_property
+    def header(self) -> Header:
+        """The header; an empty one when there is no message."""
+        return NO_HEADER if self._content is None else read_header(self._content)
+
+    def may_have(self, name: str) -> bool:
+        """Might there be a field of this (lower-case) name? A search of octets: False is sure, True is not."""
+        return name.encode() in self._block
+
+    @cached_property
+    def _block(self) -> bytes:
+        """The octets up to the first empty line, in lower case: the header, or more than it."""
+        content = self._content or b""
+        end = content.find(b"\r\n\r\n", 0, MAX_HEADER)
+        return content[: end if end >= 0 else MAX_HEADER].lower()
+
+    # Who -------------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def envelope_keys(self) -> tuple[str, ...]:
+        """Keys of everybody whom the reverse-path may stand for."""
+        return sender_keys(self.reverse_path)
+
+    @cached_property
+    def authors(self) -> tuple[str, ...]:
+        """Addresses of every From: field."""
+        return read_addresses(self.header, ("from",), MAX_AUTHORS)
+
+    @cached_property
+    def senders(self) -> tuple[str, ...]:
+        """Addresses of every Sender: field."""
+        return read_addresses(self.header, ("sender",), MAX_AUTHORS)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all who may have sent it: From:, Sender:, reverse-path, in this order; the first who is a member is its author."""
+        named = [address_key(address) for address in (*self.authors, *self.senders)]
+        return tuple(dict.fromkeys((*named, *self.envelope_keys)))
+
+    # Where to, and where it has been ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def recipients(self) -> tuple[str, ...]:
+        """Addresses of To: and Cc:, and of the same after Resent- (RFC 5322 3.6.3, 3.6.6)."""
+        return read_addresses(self.header, ("to", "cc", "resent-to", "resent-cc"))
+
+    @cached_property
+    def marks(self) -> frozenset[str]:
+        """What lists have written into it, in lower case: List-Id, and the addresses of List-Post, X-BeenThere, X-Loop."""
+        addresses = (
+            *read_mailtos(self.header, "list-post"),
+            *read_addresses(self.header, ("x-beenthere", "x-loop")),
+        )
+        return frozenset(each.lower() for each in (*read_list_ids(self.header), *addresses))
+
+    @cached_property
+    def delivered_to(self) -> tuple[str, ...]:
+        """Addresses of every Delivered-To: field, in lower case."""
+        return tuple(each.lower() for each in read_addresses(self.header, ("delivered-to",)))
+
+    # What ------------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def subject(self) -> str:
+        """The subject as a reader sees it, its first 2,000 octets; "" for none."""
+        return first_shown(self.header, "subject")
+
+    @cached_property
+    def auto_submitted(self) -> str:
+        """The word of Auto-Submitted (RFC 3834 5), "no" when there is none."""
+        return next(filter(None, map(first_word, self.header.values("auto-submitted"))), "no")
+
+    @cached_property
+    def precedence(self) -> str:
+        """The word of Precedence, "" when there is none."""
+        return next(filter(None, map(first_word, self.header.values("precedence"))), "")
