@@ -6,7 +6,7 @@ octets, so that a handler that runs twice sends one mail.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -14,13 +14,12 @@ from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
 from typing import Final
 
-import structlog
 from msgspec import Struct
 
 from bus.messages import Item
 from config.names import OUTGOING, id_about
 from lists.address import Suffixes, list_address
-from lists.gate import Denial, Permit
+from lists.gate import Permit
 from lists.mailbox import check_address
 from lists.model import MailingList
 from runners.outcome import Output
@@ -66,7 +65,7 @@ def write_notice(
         name: _NOT_TEXT.sub(" ", text)
         for name, text in {**standard, "address": permit.address, **(values or {})}.items()
     }
-    subject, body = desk.texts.find(template, desk.mailing_list, desk.language).fill(given)
+    subject, body = desk.texts.fill(template, given, desk.mailing_list, desk.language)
     is_ascii = permit.address.isascii() and sender.isascii()
     message = EmailMessage(SMTP if is_ascii else SMTPUTF8)
     message["From"] = _mailbox(sender or standard["owner_address"], standard["list_name"])
@@ -88,17 +87,6 @@ def write_notice(
         list_id=desk.mailing_list.list_id if desk.mailing_list else None,
         args={"notice": permit.kind.text},
     )
-
-
-def tell(log: structlog.typing.FilteringBoundLogger, verdicts: Sequence[Permit | Denial]) -> None:
-    """Log what passed the gate and what did not; after the transaction that the verdicts were made in."""
-    for verdict in verdicts:
-        if isinstance(verdict, Permit):
-            log.info("notice.written", kind=verdict.kind.text, recipient=verdict.address)
-        else:
-            log.warning(
-                "notice.denied", kind=verdict.kind.text, recipient=verdict.address, reason=verdict.reason
-            )
 
 
 def standard_values(desk: Desk) -> dict[str, str]:

@@ -78,13 +78,40 @@ class Texts:
         self._language = language
         self._read: dict[Path, tuple[int, Template | None]] = {}  # by file: its mtime_ns, and what it says
 
+    def fill(
+        self,
+        name: str,
+        values: Mapping[str, str],
+        mailing_list: MailingList | None = None,
+        language: str = "",
+    ) -> tuple[str, str]:
+        """Return subject and body of the nearest text that can be filled; raises KeyError for a name that does not come with Postroom.
+
+        A text of the site's own that names what there is not is passed over too, with a line in the log; raises BadTemplate when ours does.
+        """
+        for template in self.candidates(name, mailing_list, language):
+            try:
+                return template.fill(values)
+            except BadTemplate as error:
+                if Path(template.path).is_relative_to(BUILT_IN):
+                    raise
+                log.warning("template.skipped", error=str(error))
+        raise KeyError(name)
+
     def find(self, name: str, mailing_list: MailingList | None = None, language: str = "") -> Template:
-        """Return the text of this name for a list; raises KeyError for a name that does not come with Postroom."""
+        """Return the nearest text of this name for a list; raises KeyError for a name that does not come with Postroom."""
+        for template in self.candidates(name, mailing_list, language):
+            return template
+        raise KeyError(name)
+
+    def candidates(
+        self, name: str, mailing_list: MailingList | None, language: str = ""
+    ) -> Iterator[Template]:
+        """Yield the texts of this name that can be read, the nearest first."""
         for path in self.places(name, mailing_list, language):
             template = self._look(path)
             if template is not None:
-                return template
-        raise KeyError(name)
+                yield template
 
     def places(self, name: str, mailing_list: MailingList | None, language: str = "") -> Iterator[Path]:
         """Yield where a text is looked for, first place first."""

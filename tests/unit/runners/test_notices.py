@@ -169,6 +169,15 @@ def test_a_changed_text_is_seen_and_a_broken_one_passed_over(tmp_path: Path) -> 
     assert texts.find("welcome").path == str(BUILT_IN / "en" / "welcome.txt")
 
 
+def test_a_text_that_wants_what_there_is_not_is_passed_over(tmp_path: Path) -> None:
+    """A typo in a site's file must not stop confirmations."""
+    file = tmp_path / "site/en/welcome.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text("Subject: $nonsense\n\nhello\n")
+    output = write_notice(permit(Kind.WELCOME), "welcome", make_desk(tmp_path), make_item(), NOW)
+    assert b"Subject: Welcome to Ants" in (output.content or b"")
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -1,0 +1,149 @@
+"""What a decision wants to write: letters are put before the gate, paid from the budgets, and come out as changes and outputs.
+
+A handler collects its letters inside `decide`, calls `write_letters` once, and puts what comes back into its Decision: budgets, tokens and mail are
+then one transaction. A letter that the gate denies is not written, and everything else of the decision stands.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from msgspec import Struct
+
+from bus.messages import Item
+from lists.address import Suffixes
+from lists.changes import Change, SpendBudget
+from lists.gate import Cause, Denial, Kind, Permit, Spent, budget_key, judge
+from lists.model import MailingList
+from lists.roster import Roster
+from lists.secret import load_site_key
+from lists.tokens import SiteKey
+from runners.notices import Desk, write_notice
+from runners.outcome import Output
+from runners.texts import Texts
+
+if TYPE_CHECKING:
+    from runners.site import Site
+
+
+class Letter(Struct, frozen=True, kw_only=True):
+    """One mail that is wanted; see notices.write_notice for what the fields mean."""
+
+    kind: Kind
+    address: str
+    template: str
+    values: Mapping[str, str] = {}
+    sender: str = ""
+    subject_tail: str = ""
+    reverse_path: str | None = None
+
+
+class Office(Struct, frozen=True, kw_only=True):
+    """What is needed to write for one site; made once by a runner."""
+
+    key: SiteKey
+    texts: Texts
+    site: str  # the host name that this site gives as its own
+    site_owner: str
+    per_day: int
+    staff_per_day: int
+    is_ours: Callable[[str], bool]  # does this address route back to us?
+
+    def desk(self, mailing_list: MailingList | None, suffixes: Suffixes, language: str = "") -> Desk:
+        """Return what letters of one list are written with; None: the site itself writes."""
+        return Desk(
+            texts=self.texts,
+            suffixes=suffixes,
+            site=self.site,
+            site_owner=self.site_owner,
+            mailing_list=mailing_list,
+            language=language,
+        )
+
+
+async def open_office(site: "Site") -> Office:
+    """Make the office of a site, in a runner's `open`; raises StoreAway, and BadSecret when the site key cannot be used."""
+    directory = await site.lists.refresh()
+    notices = site.settings.notices
+    return Office(
+        key=await asyncio.to_thread(load_site_key, site.settings),
+        texts=Texts(Path(notices.templates) if notices.templates else None, notices.language),
+        site=site.settings.site.name,
+        site_owner=site.settings.site.owner,
+        per_day=notices.per_day,
+        staff_per_day=notices.staff_per_day,
+        is_ours=directory.is_ours,
+    )
+
+
+class Written(Struct, frozen=True):
+    """What came of the letters: for the Decision, and for the log when it is stored."""
+
+    changes: tuple[Change, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    verdicts: tuple[Permit | Denial, ...] = ()
+
+    def tell(self, log: structlog.typing.FilteringBoundLogger) -> None:
+        """Log what passed the gate and what did not; after the transaction."""
+        for verdict in self.verdicts:
+            if isinstance(verdict, Permit):
+                log.info("notice.written", kind=verdict.kind.text, recipient=verdict.address)
+            else:
+                log.warning(
+                    "notice.denied", kind=verdict.kind.text, recipient=verdict.address, reason=verdict.reason
+                )
+
+
+def write_letters(
+    letters: Sequence[Letter],
+    roster: Roster,
+    desk: Desk,
+    office: Office,
+    item: Item,
+    now: datetime,
+    *,
+    cause: Cause | None = None,
+) -> Written:
+    """Write those letters that may be written, each paid from its address's budget as this transaction sees it.
+
+    `cause` is the mail that asks for them, None for a command or a timer. Raises KeyError and BadTemplate as write_notice does.
+    """
+    now_ms = int(now.timestamp() * 1000)
+    spent: dict[str, Spent] = {}
+    outputs: list[Output] = []
+    verdicts: list[Permit | Denial] = []
+    for letter in letters:
+        key = budget_key(office.key, letter.address, letter.kind.grounds)
+        verdict = judge(
+            letter.kind,
+            letter.address,
+            spent.get(key) or roster.spent(key),
+            now_ms,
+            cause=cause,
+            is_ours=office.is_ours(letter.address),
+            per_day=office.per_day,
+            staff_per_day=office.staff_per_day,
+        )
+        verdicts.append(verdict)
+        if isinstance(verdict, Permit):
+            spent[key] = verdict.spent
+            outputs.append(_write(letter, verdict, desk, item, now))
+    changes = tuple(SpendBudget(key, paid) for key, paid in spent.items())
+    return Written(changes, tuple(outputs), tuple(verdicts))
+
+
+def _write(letter: Letter, permit: Permit, desk: Desk, item: Item, now: datetime) -> Output:
+    return write_notice(
+        permit,
+        letter.template,
+        desk,
+        item,
+        now,
+        values=letter.values,
+        sender=letter.sender,
+        subject_tail=letter.subject_tail,
+        reverse_path=letter.reverse_path,
+    )
