@@ -102,6 +102,20 @@ class LmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Silence after which a client is told 421 4.4.2 (RFC 5321 4.5.3.2.7: 300 at least)."
         ),
     ] = 300.0
+    guesses_per_client: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description='Refusals "not a member" an hour (and in a row) for one client that XFORWARD names, an IPv6 one by its /64; then every RCPT that would tell who is a member is told 451 4.7.1, whoever the sender is. No honest server has a thousand strangers an hour for closed lists. 0: no limit.',
+        ),
+    ] = 1000
+    guesses_per_peer: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="The same for a peer that names no client: an MTA that speaks for all its clients, so it must be far more than the spam of a bad hour, or members' mail waits with it. 0: no limit.",
+        ),
+    ] = 100_000
     trusted: Annotated[
         list[str],
         Meta(

@@ -77,6 +77,10 @@ BANNED = Refused(550, "5.7.1", "This sender may not post to this list", "banned"
 NOT_A_MEMBER = Refused(550, "5.7.1", "Only members may post to this list", "not-a-member")
 
 
+# Rules whose answer tells who is a member; an open list answers by an earlier test.
+RULES_OF_MEMBERSHIP = frozenset({"member", "not-a-member"})
+
+
 # At RCPT --------------------------------------------------------------------------------------------------------------
 
 RcptTest = Callable[[tuple[str, ...], ListPolicy], "str | Refused | None"]

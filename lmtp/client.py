@@ -25,6 +25,9 @@ class Client(Session):
         self.peer = peer.address
         self.origin = peer
         self.may_forward = may_forward
+        self.forwarded_addr = (
+            ""  # IP address of the client that the peer speaks for; "": itself, or it does not say
+        )
         self.keys: dict[str, Any] = {"session": name}  # what each of its log lines says about it
         self._described: Raw | None = None
 

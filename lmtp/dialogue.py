@@ -14,7 +14,7 @@ from typing import Any, Final
 from config.failpoints import fail
 from config.names import ItemId, new_item_id
 from lists.address import Destination
-from lists.policy import Refused
+from lists.policy import RULES_OF_MEMBERSHIP, Refused
 from lists.posts import Post
 from lmtp import accept, replies
 from lmtp.accept import Entry, Origin
@@ -212,10 +212,15 @@ class Dialogue:
         if len(transaction.entries) >= self.service.max_recipients:
             return self._refuse_recipient(command, replies.TOO_MANY_RECIPIENTS)
         verdict = self.service.lists.judge(transaction.mail_from or "", command.recipient)
+        tells_members = verdict.rule in RULES_OF_MEMBERSHIP
+        if tells_members and not self.service.guesses.may_ask(self.client, self.service.monotonic()):
+            return self._refuse_recipient(command, replies.GUESSING, "guess-limit")
         if isinstance(verdict, Refused):
             refusal = replies.make_reply(verdict.code, verdict.enhanced, verdict.text)
             if refusal.is_permanent and (doubt := self._doubt(partial(self._rcpt, command))):
                 return self._refuse_recipient(command, doubt) if isinstance(doubt, Reply) else None
+            if tells_members:
+                self.service.guesses.note(self.client, self.service.monotonic())
             return self._refuse_recipient(command, refusal, verdict.rule)
         if verdict.destination.queue in self.service.front.flow.full:
             return self._refuse_recipient(command, replies.QUEUE_FULL)

@@ -73,6 +73,7 @@ BAD_RECIPIENT = make_reply(553, "5.1.3", "Recipient address not valid")
 NEED_MAIL = make_reply(503, "5.5.1", "Say MAIL first")
 TOO_MANY_RECIPIENTS = make_reply(452, "4.5.3", "Too many recipients in one transaction")
 QUEUE_FULL = make_reply(452, "4.3.1", "Too much mail waiting for this address")
+GUESSING = make_reply(451, "4.7.1", "Too many of your senders were refused here, try again later")
 DOUBTFUL = make_reply(451, "4.3.0", "List store not reachable, try again")
 
 # DATA and the final replies -------------------------------------------------------------------------------------------

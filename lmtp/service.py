@@ -7,6 +7,7 @@ import structlog
 from config.clock import Clock
 from config.settings import Settings
 from lmtp import replies
+from lmtp.guesses import Guesses
 from lmtp.ports import Front, Lists
 from lmtp.replies import Reply
 from lmtp.report import Report
@@ -29,6 +30,7 @@ class Service:
         self.report = Report(log, settings.site.delimiter)
         self.max_size = settings.lmtp.max_size
         self.max_recipients = settings.lmtp.max_recipients
+        self.guesses = Guesses(settings.lmtp.guesses_per_client, settings.lmtp.guesses_per_peer)
         self.greeting = replies.greeting(settings.site.name)
         self.is_loaded = False  # lists have not been read yet: nothing can be judged
         self.features = replies.features(settings.site.name, settings.lmtp.max_size)

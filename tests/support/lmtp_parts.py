@@ -53,7 +53,8 @@ class Lists:
         if name == "closed" and reverse_path not in ("", "member@example.net"):
             return NOT_A_MEMBER
         queue = self.queues.get(name, INCOMING)
-        return Taken(Destination(ListId(f"{name}.example.org"), queue, "post", "", name), "test")
+        rule = "member" if name == "closed" and reverse_path else "test"
+        return Taken(Destination(ListId(f"{name}.example.org"), queue, "post", "", name), rule)
 
     def judge_data(self, destination: Destination, post: Post, *, is_report: bool = False) -> Taken | Refused:
         if destination.name in self.broken:
