@@ -116,6 +116,46 @@ class LmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="The same for a peer that names no client: an MTA that speaks for all its clients, so it must be far more than the spam of a bad hour, or members' mail waits with it. 0: no limit.",
         ),
     ] = 100_000
+    data_timeout_s: Annotated[
+        Seconds,
+        Meta(
+            description="Time for a whole message after DATA, however fast or slow its octets come; then 421 4.4.2."
+        ),
+    ] = 600.0
+    max_connections: Annotated[
+        int,
+        Meta(
+            ge=10,
+            description="Connections of all front-ends together, each has its share; more are told 421 4.3.2 at once.",
+        ),
+    ] = 500
+    max_connections_per_peer: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Connections of one IP address or one user of this host; more are told 421 4.7.0. An MTA has 20 to 60.",
+        ),
+    ] = 250
+    max_commands: Annotated[
+        int,
+        Meta(
+            ge=100,
+            description="Commands in a row without a recipient that is taken; then 421 4.7.0. A client then connects again.",
+        ),
+    ] = 10_000
+    max_errors: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Lines in a row that are no command, without a recipient that is taken; then 421 4.7.0.",
+        ),
+    ] = 20
+    max_in_flight: Annotated[
+        Octets,
+        Meta(
+            description="Octets of messages on their way in, in the memory of all front-ends together, each has its share (at least two messages of max_size); more is told 452 4.3.1."
+        ),
+    ] = 256 * 2**20
     trusted: Annotated[
         list[str],
         Meta(

@@ -91,6 +91,8 @@ def judge_message(
     """
     if message.too_big:
         return (replies.TOO_BIG,) * len(entries)
+    if message.given_up:
+        return (replies.NO_ROOM,) * len(entries)
     if message.bare_newline:
         return (replies.BARE_NEWLINE,) * len(entries)
     return tuple(_judge_entry(entry, judge, failed) for entry in entries)

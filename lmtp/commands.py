@@ -76,10 +76,15 @@ def parse(line: bytes, parse_odd: PathParser) -> Command | Reply:
         return replies.BARE_LF
     line = line[:-2]
     if _control(line):
-        return replies.BAD_SYNTAX
+        return replies.TLS if is_tls(line) else replies.BAD_SYNTAX
     verb, _, argument = line.partition(b" ")
     read = _VERBS.get(verb.upper())
     return read(argument.lstrip(), parse_odd) if read else replies.UNKNOWN_COMMAND
+
+
+def is_tls(octets: bytes, at: int = 0) -> bool:
+    """Whether a TLS client says hello here: a handshake record (RFC 8446 5.1), which may have no line end and so wait for ever."""
+    return octets.startswith(b"\x16\x03", at)
 
 
 def _read_mail(argument: bytes, parse_odd: PathParser) -> Command | Reply:
@@ -176,4 +181,7 @@ _VERBS: Final[dict[bytes, Callable[[bytes, PathParser], Command | Reply]]] = {
         (b"EXPN", b"HELP", b"AUTH", b"STARTTLS", b"BDAT", b"TURN", b"ETRN", b"XFORWARD"),
         _always(replies.NOT_IMPLEMENTED),
     ),
+    # A browser on this host can be made to send us what an attacker wrote, as the body of a POST: the session ends at its first line, as it does
+    # with Postfix (smtpd_forbidden_commands) and Redis (POST, Host:).
+    **dict.fromkeys((b"CONNECT", b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT"), _always(replies.HTTP)),
 }

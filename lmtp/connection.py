@@ -26,7 +26,7 @@ from lmtp.client import Client
 from lmtp.dialogue import Dialogue
 from lmtp.peers import Peer
 from lmtp.replies import Reply
-from lmtp.states import Assure, Pause, Publish, Want
+from lmtp.states import Assure, Delay, Pause, Publish, Want
 
 if TYPE_CHECKING:
     from lmtp.server import Server
@@ -44,7 +44,7 @@ class Connection(LMTP):
         self.server = server
         self.name = name
         self.session = self.client = Client(self.loop, name, peer, may_forward=may_forward)
-        self.heard_s = 0.0  # monotonic: when octets or an answer of the bus last came
+        self.heard_s = 0.0  # monotonic: when a command, a part of a message or an answer of the bus last came
         self.closing_s = 0.0  # monotonic: since when the client may go; 0: it may not
         self._has_eof = False
         self._is_ahead = (
@@ -66,12 +66,14 @@ class Connection(LMTP):
 
     def data_received(self, data: bytes) -> None:
         """Answer what can be answered."""
-        self.heard_s = self.loop.time()
+        before = self.dialogue.conduct.answered
         if (
             self.dialogue.answered.ids and not self._is_ahead
         ):  # it goes on behind our final replies: it has read them
             self._note_replied()
         self.dialogue.receive(data)
+        if self.dialogue.conduct.answered != before or self.dialogue.is_gathering:
+            self.heard_s = self.loop.time()  # a command an octet at a time has its time as a whole
         self._turn()
 
     def eof_received(self) -> bool:
@@ -114,6 +116,11 @@ class Connection(LMTP):
         """Whether a transaction is in hand, or input waits for its turn."""
         dialogue = self.dialogue
         return dialogue.is_open or dialogue.want is not None or dialogue.waiting > 0
+
+    @property
+    def gathering_since_s(self) -> float:
+        """Since when (monotonic) a message has been on its way in; 0: none is."""
+        return self.dialogue.gathering_since_s if self.dialogue.is_gathering else 0.0
 
     @property
     def is_waiting(self) -> bool:
@@ -159,6 +166,8 @@ class Connection(LMTP):
                 self.server.snapshot.assure().add_done_callback(self._assured)
             case Pause():
                 self.loop.call_soon(self._go_on)
+            case Delay():
+                self.loop.call_later(want.seconds, self._go_on)
 
     def _publish(self, want: Publish) -> None:
         try:

@@ -17,13 +17,14 @@ _START: Final = b"\r\n"  # the 354 ended a line: a message may begin with a stuf
 
 
 class Message(Struct, frozen=True):
-    """What lay between 354 and the final dot. Too big: `content` is empty and `size` is what was counted."""
+    """What lay between 354 and the final dot. Too big or given up: `content` is empty and `size` is what was counted."""
 
     content: bytes
     size: int  # octets, RFC 1870
     digest: bytes  # of the content
     too_big: bool
     bare_newline: bool  # a CR without LF or an LF without CR somewhere
+    given_up: bool = False  # it had to make room for others
 
 
 class Gathering:
@@ -36,6 +37,7 @@ class Gathering:
         self._body = bytearray()
         self._size = 0
         self._too_big = False
+        self._given_up = False
         self._bare = False
         self._digest = blake2b(digest_size=DIGEST_SIZE)
 
@@ -53,11 +55,21 @@ class Gathering:
         self._take(chunk[: end + 2])
         return position
 
+    @property
+    def held(self) -> int:
+        """Octets that are kept."""
+        return len(self._body)
+
+    def give_up(self) -> None:
+        """Throw away what has come and what comes; octets are still counted, and the end is still found."""
+        self._given_up = True
+        self._body = bytearray()
+
     def message(self) -> Message:
         """Return the message; call it once, after `feed` has found the end."""
-        content = b"" if self._too_big else bytes(self._body)
+        content = bytes(self._body)
         self._body = bytearray()
-        return Message(content, self._size, self._digest.digest(), self._too_big, self._bare)
+        return Message(content, self._size, self._digest.digest(), self._too_big, self._bare, self._given_up)
 
     def _take(self, part: bytes) -> None:
         """Unstuff, count and keep. `part` never ends within the two octets of a CR LF nor between them and a dot."""
@@ -68,7 +80,7 @@ class Gathering:
         if self._size > self._max_size:
             self._too_big = True
             self._body = bytearray()
-        if self._too_big:
+        if self._too_big or self._given_up:
             return
         self._bare = self._bare or _has_bare_newline(part)
         self._digest.update(part)

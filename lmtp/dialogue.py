@@ -1,8 +1,8 @@
 """One LMTP session without its socket: octets in, replies out, and now and then something that must be awaited.
 
 `receive` takes what was read, answers every whole command at once and gathers messages; `take_output` returns all replies of that turn. What
-cannot be answered from memory is put into `want`: Assure (is the snapshot current, before a 5xx), Publish (make it durable) or Pause (others want
-their turn). Until the caller has called the method that answers it, commands wait in the input. So the order of replies is the order of commands, however
+cannot be answered from memory is put into `want`: Assure (is the snapshot current, before a 5xx), Publish (make it durable), Pause (others want
+their turn) or Delay (mail comes too fast). Until the caller has called the method that answers it, commands wait in the input. So the order of replies is the order of commands, however
 the octets were cut, and no coroutine runs per command: 4 KiB messages cost a fifth of what aiosmtpd's coroutine costs.
 Replies after the final dot are made as one list, as long as the list of accepted recipients; every way out goes through `_finish`.
 """
@@ -20,13 +20,14 @@ from lmtp import accept, replies
 from lmtp.accept import Entry, Origin
 from lmtp.addresses import PathParser
 from lmtp.client import Client
-from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, parse
+from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, is_tls, parse
+from lmtp.conduct import Conduct
 from lmtp.data import Gathering, Message
+from lmtp.flight import RECIPIENT_OCTETS, Claim
 from lmtp.input import Input
 from lmtp.replies import Reply
-from lmtp.report import Answered
 from lmtp.service import Service
-from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Pause, Publish, State, Unread, Want
+from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Delay, Pause, Publish, State, Unread, Want
 from lmtp.transaction import Transaction
 
 MAX_TURN_S: Final = 0.003  # seconds that one session has the processor
@@ -43,6 +44,9 @@ class Dialogue:
         self.is_held = False  # the client does not read its replies: answer nothing more for now
         self.is_closing = False  # nothing more is read or answered
         self.answered = Unread([], [])
+        self.conduct = Conduct(service.max_commands, service.max_errors)
+        self.gathering_since_s = 0.0  # monotonic, when the last 354 was given
+        self._claim = Claim(client.origin.name)
         self._parse_odd = parse_odd
         self._state = State.NEW
         self._input = Input()
@@ -106,9 +110,11 @@ class Dialogue:
         self._pump()
 
     def go_on(self) -> None:
-        """Go on after Pause, or when the client reads again."""
-        if isinstance(self.want, Pause):
-            self.want = None
+        """Go on after Pause or Delay, or when the client reads again."""
+        if isinstance(self.want, Delay | Pause):
+            again, self._again, self.want = self._again, None, None
+            if again is not None:
+                self._attempt(again)
         self._pump()
 
     def say_goodbye(self, reply: Reply) -> None:
@@ -138,6 +144,8 @@ class Dialogue:
                 continue
             line = self._input.next_line()
             if line is None:
+                if is_tls(self._input.data, self._input.position):
+                    self.say_goodbye(replies.TLS)
                 return
             self._attempt(partial(self._answer, line))
             if self.service.monotonic() > end_s:
@@ -148,17 +156,29 @@ class Dialogue:
     def _gather(self, gathering: Gathering) -> bool:
         data = self._input
         end = gathering.feed(data.data, data.position)
+        self._hold(gathering.held)
         if end < 0:
             data.clear()
             return False
         data.position = end
         self._gathering = None
+        self._claim.give_up = None
         self._transaction.message = message = gathering.message()
         self._transaction.header = accept.read_header(message.content)
         self._transaction.post = Post(self._transaction.mail_from or "", message.content, message.size)
         self._transaction.began_s = self.service.monotonic()
         self._attempt(self._judge_message)
         return True
+
+    def _hold(self, octets: int) -> None:
+        """Claim so much memory for a message, beside its recipients."""
+        held = octets + len(self._transaction.entries) * RECIPIENT_OCTETS
+        self.service.flight.hold(self._claim, held)
+
+    def _give_up(self) -> None:
+        if self._gathering is not None:
+            self._gathering.give_up()
+            self._hold(0)
 
     def _attempt(self, step: Callable[[], None]) -> None:
         """Take one step; an error of ours is answered 451 to everybody who is owed a reply, and the session goes on."""
@@ -181,8 +201,11 @@ class Dialogue:
 
     def _answer(self, line: bytes) -> None:
         command = parse(line, self._parse_odd)
-        if isinstance(command, Reply):
-            self._say(command)
+        farewell = self.conduct.count(is_error=isinstance(command, Reply))
+        if farewell is not None:
+            self.say_goodbye(farewell)
+        elif isinstance(command, Reply):
+            self._say(command) if command.code != 421 else self.say_goodbye(command)
         elif refusal := OUT_OF_ORDER.get((self._state, type(command))):
             self._say(refusal)
         else:
@@ -199,7 +222,15 @@ class Dialogue:
         self._output.append(self.service.features)
 
     def _mail(self, command: Mail) -> None:
-        refusal = self.service.refuse_mail(command.size)
+        delay_ms = self.service.front.flow.delay_ms
+        if delay_ms:
+            self._again = partial(self._begin, command)
+            self.want = Delay(delay_ms / 1000)
+        else:
+            self._begin(command)
+
+    def _begin(self, command: Mail) -> None:
+        refusal = self.service.refuse_mail(command.size, self._claim)
         if refusal is not None:
             self.service.report.sender_refused(self.client.keys, refusal, command.reverse_path)
             return self._say(refusal)
@@ -224,9 +255,13 @@ class Dialogue:
             return self._refuse_recipient(command, refusal, verdict.rule)
         if verdict.destination.queue in self.service.front.flow.full:
             return self._refuse_recipient(command, replies.QUEUE_FULL)
+        if not self.service.flight.may_add(self._claim, RECIPIENT_OCTETS):
+            return self._refuse_recipient(command, replies.NO_ROOM)
         transaction.rcpt_tos.append(command.recipient)
         transaction.entries.append(Entry(command.recipient, verdict.destination))
         self._state = State.RCPT
+        self._hold(0)
+        self.conduct.forgive()
         return self._say(replies.RECIPIENT_OK)
 
     def _doubt(self, again: Callable[[], None]) -> Reply | bool:
@@ -242,8 +277,12 @@ class Dialogue:
         return True
 
     def _data(self, _: Data) -> None:
+        if not self.service.flight.may_add(self._claim, 0):
+            return self._say(replies.NO_ROOM)
         self._gathering = Gathering(self.service.max_size)
-        self._say(replies.GO_AHEAD)
+        self._claim.give_up = self._give_up
+        self.gathering_since_s = self.service.monotonic()
+        return self._say(replies.GO_AHEAD)
 
     def _rset(self, _: Rset) -> None:
         if self._state is not State.NEW:
@@ -263,8 +302,13 @@ class Dialogue:
     def _close(self) -> None:
         self.is_closing = True
         self._input.clear()
+        if not self.is_publishing:  # else the bus may still have to take it: _finish comes later
+            self._again = None  # a reply behind our goodbye would be one too many
+            self._give_up()
+            self.service.flight.release(self._claim)
 
     def _reset(self, state: State) -> None:
+        self.service.flight.release(self._claim)
         self._transaction = Transaction()
         self._state = state
 
@@ -282,7 +326,7 @@ class Dialogue:
             lambda destination: self.service.lists.judge_data(destination, post, is_report=is_report),
             partial(self.service.report.rule_failed, self.client.name),
         )
-        is_policy = not (message.too_big or message.bare_newline)
+        is_policy = not (message.too_big or message.given_up or message.bare_newline)
         if is_policy and any(_is_final(answer) for answer in answers):
             doubt = self._doubt(self._judge_message)
             if doubt is True:
@@ -323,15 +367,7 @@ class Dialogue:
         if ids and transaction.plan is not None:
             self.answered.ids.extend(ids)
             self.answered.content_keys.extend(transaction.plan.content_keys)
-        answered = Answered(
-            reverse_path=transaction.mail_from or "",
-            entries=tuple(transaction.entries),
-            replies=tuple(final),
-            size=transaction.message.size if transaction.message else 0,
-            plan=transaction.plan,
-            stored=ids,
-            duration_ms=round((self.service.monotonic() - transaction.began_s) * 1000, 3),
-        )
+        answered = transaction.answered(final, ids, self.service.monotonic())
         self.service.report.message_answered(self.client.keys, answered)
 
     def _refuse_recipient(self, command: Rcpt, reply: Reply, rule: str = "") -> None:

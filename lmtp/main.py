@@ -98,7 +98,7 @@ async def serve(child: Child, log: Log) -> None:
         async with Front(settings, child.name, child.instance, clock) as front:
             service = Service(settings, directory, front, clock, log)
             trust = Trust(settings.lmtp)
-            server = Server(service, snapshot, trust, settings.lmtp.idle_timeout_s)
+            server = Server(service, snapshot, trust, settings.lmtp)
             sockets = [cleanup.enter_context(socket.socket(fileno=fd)) for fd in child.extra.listen_fd]
             listener = Listener(sockets, server.make_connection, trust, log)
             await _run(FrontEnd(child, log, snapshot, server, listener), stopping)
@@ -181,7 +181,7 @@ async def _work_possible(front_end: FrontEnd) -> None:
 
 
 async def _sweep(server: Server) -> None:
-    pause_s = min(SWEEP_S, server.idle_timeout_s / 4)
+    pause_s = min(SWEEP_S, server.idle_timeout_s / 4, server.data_timeout_s / 4)
     while True:
         await asyncio.sleep(pause_s)
         server.sweep()

@@ -10,6 +10,7 @@ from msgspec import Struct
 from config.names import ItemId
 
 MAX_LINE = 512  # octets of a reply line with its CRLF (RFC 5321 4.5.3.1.5)
+MAX_NAME = 255  # octets of a domain, ours too (RFC 5321 4.5.3.1.2)
 
 
 class Reply(Struct, frozen=True):
@@ -50,6 +51,14 @@ SAY_LHLO = make_reply(503, "5.5.1", "Say LHLO first")
 OK = make_reply(250, "2.0.0", "Ok")
 BYE = make_reply(221, "2.0.0", "Bye")
 CANNOT_VRFY = make_reply(252, "2.0.0", "Not verified here; RCPT tells")
+HTTP = make_reply(421, "4.7.0", "This is LMTP, not HTTP")
+TLS = make_reply(421, "4.7.0", "This is LMTP, not TLS")
+TOO_MANY_COMMANDS = make_reply(421, "4.7.0", "Too many commands without a recipient")
+TOO_MANY_ERRORS = make_reply(421, "4.7.0", "Too many lines that are no command")
+TOO_MANY_CONNECTIONS = make_reply(421, "4.3.2", "Too many connections at the moment, try again")
+TOO_MANY_OF_PEER = make_reply(421, "4.7.0", "Too many connections from your address")
+NOT_NOW = make_reply(421, "4.3.2", "No mail is taken at the moment, try again")
+TOO_SLOW = make_reply(421, "4.4.2", "Message took too long, closing")
 IDLE_TOO_LONG = make_reply(421, "4.4.2", "Idle for too long, closing")
 SHUTTING_DOWN = make_reply(421, "4.3.2", "Shutting down, try again soon")
 
@@ -63,6 +72,8 @@ BAD_PARAMETER = make_reply(501, "5.5.4", "Syntax error in a parameter")
 UNKNOWN_PARAMETER = make_reply(555, "5.5.4", "Parameter not known or not implemented")
 TOO_BIG = make_reply(552, "5.3.4", "Message is bigger than this site takes")
 STOPPED = make_reply(452, "4.3.1", "Not enough space at the moment")
+BUSY = make_reply(451, "4.3.2", "Too busy at the moment, try again")
+NO_ROOM = make_reply(452, "4.3.1", "Too much mail on its way in, try again")
 BUS_AWAY = make_reply(451, "4.3.0", "Queue not reachable, try again")
 
 # RCPT -----------------------------------------------------------------------------------------------------------------
@@ -83,7 +94,6 @@ NO_RECIPIENTS = make_reply(503, "5.5.1", "No valid recipients")  # RFC 2033 4.2:
 BARE_NEWLINE = make_reply(550, "5.6.11", "Bare CR or bare LF in the message")  # RFC 7960's registry entry
 FAILED = make_reply(451, "4.3.0", "Error of ours, try again")
 NOT_CONFIRMED = make_reply(451, "4.4.1", "Queue did not answer, try again")
-BUSY = make_reply(451, "4.3.2", "Too busy at the moment, try again")
 
 
 def accepted(item_id: ItemId) -> Reply:
@@ -92,15 +102,12 @@ def accepted(item_id: ItemId) -> Reply:
 
 
 def greeting(name: str) -> bytes:
-    """Write the 220 line: who we are, not what runs here."""
-    return _ascii(f"220 {name} LMTP\r\n")
+    """Write the 220 line: who we are, not what runs here (a version tells an attacker what to try)."""
+    return make_reply(220, "", f"{name[:MAX_NAME]} LMTP").wire
 
 
 def features(name: str, max_size: int) -> bytes:
     """Write the answer to LHLO; every keyword in it is kept (RFC 2920, 2034, 6152, 6531, 1870)."""
-    keywords = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8")
-    return _ascii("".join(f"250-{line}\r\n" for line in (name, *keywords)) + f"250 SIZE {max_size}\r\n")
-
-
-def _ascii(text: str) -> bytes:
-    return text.encode("ascii", "replace")
+    texts = (name[:MAX_NAME], "PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", f"SIZE {max_size}")
+    *lines, last = (make_reply(250, "", text).wire for text in texts)
+    return b"".join(b"250-" + line[4:] for line in lines) + last

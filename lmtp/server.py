@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aiosmtpd.lmtp import LMTP
 
+from config.settings import LmtpSettings
 from lmtp import replies
 from lmtp.connection import Connection
 from lmtp.peers import Peer, Trust
@@ -24,14 +25,15 @@ LINGER_S: Final = (
 class Server:
     """All connections of this process."""
 
-    def __init__(self, service: Service, snapshot: Snapshot, trust: Trust, idle_timeout_s: float) -> None:
+    def __init__(self, service: Service, snapshot: Snapshot, trust: Trust, lmtp: LmtpSettings) -> None:
         self.service = service
         self.snapshot = snapshot
         self.trust = trust
         self.is_draining = False
         self.is_empty = asyncio.Event()
         self.is_empty.set()
-        self.idle_timeout_s = idle_timeout_s
+        self.idle_timeout_s = lmtp.idle_timeout_s
+        self.data_timeout_s = lmtp.data_timeout_s
         self._connections: set[Connection] = set()
         self._prefix = os.urandom(4).hex()
         self._numbers = itertools.count(1)
@@ -59,7 +61,8 @@ class Server:
             self.is_empty.set()
 
     def sweep(self) -> None:
-        """Tell clients that were silent for too long, and drop those that do not leave."""
+        """Tell clients that were silent or slow for too long, and drop those that do not leave."""
+        self.service.share_limits()
         now = self._loop.time()
         for connection in tuple(self._connections):
             if connection.closing_s:
@@ -68,6 +71,8 @@ class Server:
                     connection.abort()
             elif connection.is_waiting and now - connection.heard_s > self.idle_timeout_s:
                 connection.say_goodbye(replies.IDLE_TOO_LONG)
+            elif connection.gathering_since_s and now - connection.gathering_since_s > self.data_timeout_s:
+                connection.say_goodbye(replies.TOO_SLOW)
 
     async def drain(self, grace_s: float) -> None:
         """Send idle clients away, let transactions in hand finish, then end what is left; every reply that is owed is given."""

@@ -7,6 +7,7 @@ import structlog
 from config.clock import Clock
 from config.settings import Settings
 from lmtp import replies
+from lmtp.flight import Claim, Flight
 from lmtp.guesses import Guesses
 from lmtp.ports import Front, Lists
 from lmtp.replies import Reply
@@ -31,11 +32,16 @@ class Service:
         self.max_size = settings.lmtp.max_size
         self.max_recipients = settings.lmtp.max_recipients
         self.guesses = Guesses(settings.lmtp.guesses_per_client, settings.lmtp.guesses_per_peer)
+        self.max_commands = settings.lmtp.max_commands
+        self.max_errors = settings.lmtp.max_errors
+        self._lmtp = settings.lmtp
+        self.flight = Flight(0)
         self.greeting = replies.greeting(settings.site.name)
         self.is_loaded = False  # lists have not been read yet: nothing can be judged
         self.features = replies.features(settings.site.name, settings.lmtp.max_size)
+        self.share_limits()
 
-    def refuse_mail(self, size: int) -> Reply | None:
+    def refuse_mail(self, size: int, claim: Claim) -> Reply | None:
         """Say why no transaction can begin now; `size` is what the client estimates, octets, 0 for not at all.
 
         The estimate is often wrong (Sendmail says less than it sends), so the octets are counted again at the end.
@@ -47,8 +53,21 @@ class Service:
         if not self.front.connected:
             return replies.BUS_AWAY
         if self.front.flow.state != "ok":
-            return replies.STOPPED
-        return None
+            return replies.STOPPED if self.front.flow.reason == "disk" else replies.BUSY
+        return None if self.flight.may_add(claim, size) else replies.NO_ROOM
+
+    def share_limits(self) -> None:
+        """Take this process's share of what the site's front-ends may hold; called a few times a minute.
+
+        A message of max_size must fit beside another, however many processes there are.
+        """
+        lmtp = self._lmtp
+        self.flight.limit = max(lmtp.max_in_flight // self.fronts, 2 * lmtp.max_size)
+
+    @property
+    def fronts(self) -> int:
+        """How many front-ends share the limits, as the bus counts them."""
+        return max(1, self.front.flow.fronts)
 
     @staticmethod
     def monotonic() -> float:

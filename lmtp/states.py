@@ -45,6 +45,12 @@ class Pause(Struct, frozen=True):
     """Let others have a turn, then call `go_on`."""
 
 
+class Delay(Struct, frozen=True):
+    """Wait, since the bus wants mail to come slower, then call `go_on`."""
+
+    seconds: float
+
+
 class Publish(Struct, frozen=True):
     """Make these durable, then call `published`."""
 
@@ -53,7 +59,7 @@ class Publish(Struct, frozen=True):
     content_keys: tuple[bytes, ...]
 
 
-Want = Assure | Pause | Publish
+Want = Assure | Delay | Pause | Publish
 
 
 class Assurance(Struct, frozen=True):

@@ -76,10 +76,12 @@ REFUSED = [
     (b"BDAT 3 LAST", replies.NOT_IMPLEMENTED),
     (b"HELP", replies.NOT_IMPLEMENTED),
     (b"", replies.UNKNOWN_COMMAND),
-    (b"GET / HTTP/1.1", replies.UNKNOWN_COMMAND),
+    (b"GET / HTTP/1.1", replies.HTTP),
+    (b"POST / HTTP/1.1", replies.HTTP),
     (b"NOOP\x00", replies.BAD_SYNTAX),
     (b"RCPT TO:<ant@example.org>\rDATA", replies.BAD_SYNTAX),
-    (b"\x16\x03\x01\x02", replies.BAD_SYNTAX),  # TLS on a plain port
+    (b"\x16\x03\x01\x02", replies.TLS),  # TLS on a plain port
+    (b"\x16\x04", replies.BAD_SYNTAX),
     (b"NOOP " + b"a" * MAX_COMMAND, replies.LINE_TOO_LONG),
 ]
 

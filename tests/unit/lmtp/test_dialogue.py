@@ -295,7 +295,7 @@ def test_an_endless_line_is_one_refusal_and_little_memory() -> None:
 
 def test_many_commands_leave_others_their_turn() -> None:
     """10,000 NOOPs in one segment are answered in pieces."""
-    talk = Talk(make_parts(), hold=True)
+    talk = Talk(make_parts(max_commands=20_000), hold=True)
     talk.send(LHLO + b"NOOP\r\n" * 10_000)
     turns = 0
     while talk.give():

@@ -145,9 +145,14 @@ def test_a_store_that_does_not_answer_is_451(running: Running) -> None:
 
 
 @pytest.mark.slow
-def test_a_flood_of_commands_is_answered_whole(running: Running) -> None:
-    """10,000 NOOPs by a client that reads late: memory is bounded by pausing, no reply is lost."""
-    with Wire.connect(running.address) as wire, Wire.connect(running.address) as other:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_client_that_floods_and_never_reads_is_read_no_further(loop: str) -> None:
+    """Memory is bounded by pausing, no reply is lost, and others are answered."""
+    with (
+        running_server(loop, max_commands=10_000_000) as running,
+        Wire.connect(running.address) as wire,
+        Wire.connect(running.address) as other,
+    ):
         wire.sock.settimeout(0.5)
         sent = 0
         flood = b"NOOP\r\n" * 10_000
