@@ -96,6 +96,13 @@ class LmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Recipients of one transaction; more are answered 452 4.5.3 (RFC 5321 4.5.3.1.8: 100 at least).",
         ),
     ] = 1000
+    bare_newlines: Annotated[
+        Literal["reject", "normalize"],
+        Meta(
+            description="What becomes of a message with a CR without LF or an LF without CR (docs/mta-newlines.md). reject: 550 5.6.11; "
+            "Postfix, Exim and Sendmail never send one. normalize: each is made CR LF; for OpenSMTPD, which sends bare CRs."
+        ),
+    ] = "reject"
     idle_timeout_s: Annotated[
         Seconds,
         Meta(

@@ -1,9 +1,11 @@
 """Gathering a message between 354 and the final dot: whole chunks, never lines.
 
-Only CR LF . CR LF ends a message (RFC 5321 4.1.1.4); dots are unstuffed (4.5.2); every other octet is kept. Octets are counted as RFC 1870
-counts them, without the stuffing and the final dot. Over the limit the rest is read and thrown away, so memory is bounded by the limit and
-a client that sends an octet at a time costs no more. The body's digest and the search for bare CR or LF run along, chunk by chunk (0.3 ms
-for 256 KiB), so nothing is left to do at the end but one copy: no thread is needed for a large message.
+Only CR LF . CR LF ends a message (RFC 5321 4.1.1.4), and only behind CR LF is a dot unstuffed (4.5.2): both look at the octets of the wire, so
+what is done about bare newlines can neither make nor hide an end. A bare CR or LF (2.3.8) is found, and with `normalize` made CR LF, before
+anything else sees the message: size, limit, digest and content are of the same octets. Every other octet is kept. Octets are counted as
+RFC 1870 counts them, without the stuffing and the final dot. Over the limit the rest is read and thrown away, so memory is bounded by the limit
+and a client that sends an octet at a time costs no more. Digest and search run along, chunk by chunk, so nothing is left to do at the end but
+one copy: no thread is needed for a large message. docs/mta-newlines.md tells what real MTAs send.
 """
 
 from hashlib import blake2b
@@ -23,15 +25,16 @@ class Message(Struct, frozen=True):
     size: int  # octets, RFC 1870
     digest: bytes  # of the content
     too_big: bool
-    bare_newline: bool  # a CR without LF or an LF without CR somewhere
+    bare_newline: bool  # the content has a CR without LF or an LF without CR; never when they are made CR LF
     given_up: bool = False  # it had to make room for others
 
 
 class Gathering:
-    """One message on its way in."""
+    """One message on its way in; with `normalize` each bare CR and each bare LF is made CR LF."""
 
-    def __init__(self, max_size: int) -> None:
+    def __init__(self, max_size: int, *, normalize: bool = False) -> None:
         self._max_size = max_size
+        self._normalize = normalize
         self._held = _START  # the end of what came, as long as it may be the beginning of _END
         self._skip = len(_START)  # octets at the front of _held that are no part of the message
         self._body = bytearray()
@@ -72,17 +75,20 @@ class Gathering:
         return Message(content, self._size, self._digest.digest(), self._too_big, self._bare, self._given_up)
 
     def _take(self, part: bytes) -> None:
-        """Unstuff, count and keep. `part` never ends within the two octets of a CR LF nor between them and a dot."""
+        """Unstuff, mend, count and keep. `part` never ends within the two octets of a CR LF nor between them and a dot."""
         part = part.replace(b"\r\n.", b"\r\n")
         if self._skip:
             part = part[self._skip :]
+        if (bare := count_bare(part)) and self._normalize:
+            part = mend(part)
+        elif bare:
+            self._bare = True
         self._size += len(part)
         if self._size > self._max_size:
             self._too_big = True
             self._body = bytearray()
         if self._too_big or self._given_up:
             return
-        self._bare = self._bare or _has_bare_newline(part)
         self._digest.update(part)
         self._body += part
 
@@ -95,6 +101,16 @@ def _overlap(chunk: bytes) -> int:
     return 0
 
 
-def _has_bare_newline(part: bytes) -> bool:
-    pairs = part.count(b"\r\n")
-    return part.count(b"\n") != pairs or part.count(b"\r") != pairs
+def count_bare(part: bytes) -> int:
+    """Count CRs without LF and LFs without CR; `part` must not cut a CR LF in two.
+
+    Of the line ends, as splitlines sees them, each CR LF holds both octets and each other one. Three passes of C, 0.25 ms for 256 KiB; counting
+    CR LF itself takes twice as long as splitting, and one regular expression ten times as long as all three.
+    """
+    ends = len(part.splitlines()) - (not part.endswith((b"\r", b"\n")) and part != b"")
+    return 2 * ends - part.count(b"\n") - part.count(b"\r")
+
+
+def mend(part: bytes) -> bytes:
+    """Make each bare CR and each bare LF CR LF; `part` must not cut a CR LF in two."""
+    return part.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")

@@ -279,7 +279,7 @@ class Dialogue:
     def _data(self, _: Data) -> None:
         if not self.service.flight.may_add(self._claim, 0):
             return self._say(replies.NO_ROOM)
-        self._gathering = Gathering(self.service.max_size)
+        self._gathering = Gathering(self.service.max_size, normalize=self.service.normalizes)
         self._claim.give_up = self._give_up
         self.gathering_since_s = self.service.monotonic()
         return self._say(replies.GO_AHEAD)

@@ -30,6 +30,7 @@ class Service:
         self.clock = clock
         self.report = Report(log, settings.site.delimiter)
         self.max_size = settings.lmtp.max_size
+        self.normalizes = settings.lmtp.bare_newlines == "normalize"
         self.max_recipients = settings.lmtp.max_recipients
         self.guesses = Guesses(settings.lmtp.guesses_per_client, settings.lmtp.guesses_per_peer)
         self.max_commands = settings.lmtp.max_commands
