@@ -1,9 +1,10 @@
 """One LMTP session without its socket: octets in, replies out, and now and then something that must be awaited.
 
-`receive` takes what was read, answers every whole command at once and gathers messages; `take_output` returns all replies of that turn. What
-cannot be answered from memory is put into `want`: Assure (is the snapshot current, before a 5xx), Publish (make it durable), Pause (others want
-their turn) or Delay (mail comes too fast). Until the caller has called the method that answers it, commands wait in the input. So the order of replies is the order of commands, however
-the octets were cut, and no coroutine runs per command: 4 KiB messages cost a fifth of what aiosmtpd's coroutine costs.
+`receive` (reading.py) takes what was read, answers every whole command at once and gathers messages; `take_output` returns all replies of that
+turn. What cannot be answered from memory is put into `want`: Assure (is the snapshot current, before a 5xx), Publish (make it durable), Pause
+(others want their turn) or Delay (mail comes too fast). Until the caller has called the method that answers it, commands wait in the input.
+So the order of replies is the order of commands, however the octets were cut, and no coroutine runs per command: 4 KiB messages cost a fifth of
+what aiosmtpd's coroutine costs. What each command does is here.
 Replies after the final dot are made as one list, as long as the list of accepted recipients; every way out goes through `_finish`.
 """
 
@@ -15,46 +16,29 @@ from config.failpoints import fail
 from config.names import ItemId, new_item_id
 from lists.address import Destination
 from lists.policy import RULES_OF_MEMBERSHIP, Refused
-from lists.posts import Post
 from lmtp import accept, replies
 from lmtp.accept import Entry, Origin
 from lmtp.addresses import PathParser
 from lmtp.client import Client
-from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, is_tls, parse
-from lmtp.conduct import Conduct
+from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, parse
 from lmtp.data import Gathering, Message
-from lmtp.flight import RECIPIENT_OCTETS, Claim
-from lmtp.input import Input
+from lmtp.flight import RECIPIENT_OCTETS
+from lmtp.reading import Reading
 from lmtp.replies import Reply
 from lmtp.service import Service
-from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Delay, Pause, Publish, State, Unread, Want
+from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Delay, Publish, State, Unread
 from lmtp.transaction import Transaction
 
-MAX_TURN_S: Final = 0.003  # seconds that one session has the processor
-MAX_TURN: Final = 500  # commands answered before other sessions get the processor (about 3 ms)
 
-
-class Dialogue:
+class Dialogue(Reading):
     """One session; made when a connection is, and used from the event loop only."""
 
     def __init__(self, service: Service, client: Client, parse_odd: PathParser) -> None:
-        self.service = service
-        self.client = client
-        self.want: Want | None = None
-        self.is_held = False  # the client does not read its replies: answer nothing more for now
-        self.is_closing = False  # nothing more is read or answered
+        super().__init__(service, client)
         self.answered = Unread([], [])
-        self.conduct = Conduct(service.max_commands, service.max_errors)
-        self.gathering_since_s = 0.0  # monotonic, when the last 354 was given
-        self._claim = Claim(client.origin.name)
         self._parse_odd = parse_odd
         self._state = State.NEW
-        self._input = Input()
-        self._output: list[bytes] = [service.greeting]
-        self._transaction = Transaction()
-        self._gathering: Gathering | None = None
         self._assurance = Assurance(-1, True)
-        self._again: Callable[[], None] | None = None
 
     # What the connection calls ------------------------------------------------------------------------------------------
 
@@ -63,37 +47,10 @@ class Dialogue:
         """Whether a transaction is in hand."""
         return self._state in (State.MAIL, State.RCPT)
 
-    @property
-    def is_publishing(self) -> bool:
-        """Whether final replies are owed: the final dot was read."""
-        return self._transaction.message is not None
-
-    @property
-    def is_gathering(self) -> bool:
-        """Whether a message is on its way in."""
-        return self._gathering is not None
-
-    @property
-    def waiting(self) -> int:
-        """Octets that were read and wait for their turn."""
-        return len(self._input)
-
-    def receive(self, data: bytes) -> None:
-        """Take what was read from the socket."""
-        if not self.is_closing:
-            self._input.add(data)
-            self._pump()
-
     def take_read(self) -> Unread:
         """Return what was answered 250, when the client shows that it has read that."""
         read, self.answered = self.answered, Unread([], [])
         return read
-
-    def take_output(self) -> bytes:
-        """Return the replies of this turn, to be written at once."""
-        output = b"".join(self._output)
-        self._output.clear()
-        return output
 
     def assured(self, is_current: bool) -> None:
         """Go on after Assure: the snapshot is now as new as the store (False: nobody could say)."""
@@ -109,96 +66,6 @@ class Dialogue:
         self._attempt(partial(self._conclude, outcome))
         self._pump()
 
-    def go_on(self) -> None:
-        """Go on after Pause or Delay, or when the client reads again."""
-        if isinstance(self.want, Delay | Pause):
-            again, self._again, self.want = self._again, None, None
-            if again is not None:
-                self._attempt(again)
-        self._pump()
-
-    def say_goodbye(self, reply: Reply) -> None:
-        """End the session from our side with a 421; final replies that are owed come before it."""
-        if self.is_closing:
-            return
-        if self.is_publishing:
-            self._finish([replies.BUSY] * len(self._transaction.entries), ())
-        self._say(reply)
-        self._close()
-
-    def abandon(self) -> None:
-        """The client is gone: what is being published stays, nothing more of it is read."""
-        self._close()
-
-    # Reading ------------------------------------------------------------------------------------------------------------
-
-    def _pump(self) -> None:
-        """Use up the input, as far as nothing must be awaited."""
-        end_s = self.service.monotonic() + MAX_TURN_S
-        for _ in range(MAX_TURN):
-            if self.want is not None or self.is_held or self.is_closing or not self._input:
-                return
-            if self._gathering is not None:
-                if not self._gather(self._gathering):
-                    return
-                continue
-            line = self._input.next_line()
-            if line is None:
-                if is_tls(self._input.data, self._input.position):
-                    self.say_goodbye(replies.TLS)
-                return
-            self._attempt(partial(self._answer, line))
-            if self.service.monotonic() > end_s:
-                break  # an odd address takes email's parser a millisecond and more
-        if self.want is None and not self.is_closing and self._input:
-            self.want = Pause()
-
-    def _gather(self, gathering: Gathering) -> bool:
-        data = self._input
-        end = gathering.feed(data.data, data.position)
-        self._hold(gathering.held)
-        if end < 0:
-            data.clear()
-            return False
-        data.position = end
-        self._gathering = None
-        self._claim.give_up = None
-        self._transaction.message = message = gathering.message()
-        self._transaction.header = accept.read_header(message.content)
-        self._transaction.post = Post(self._transaction.mail_from or "", message.content, message.size)
-        self._transaction.began_s = self.service.monotonic()
-        self._attempt(self._judge_message)
-        return True
-
-    def _hold(self, octets: int) -> None:
-        """Claim so much memory for a message, beside its recipients."""
-        held = octets + len(self._transaction.entries) * RECIPIENT_OCTETS
-        self.service.flight.hold(self._claim, held)
-
-    def _give_up(self) -> None:
-        if self._gathering is not None:
-            self._gathering.give_up()
-            self._hold(0)
-
-    def _attempt(self, step: Callable[[], None]) -> None:
-        """Take one step; an error of ours is answered 451 to everybody who is owed a reply, and the session goes on."""
-        given = len(self._output)
-        try:
-            step()
-        except Exception as error:
-            self.service.report.failed(self.client.name, error)
-            self.want = self._again = None
-            if (
-                len(self._output) == given
-            ):  # each step gives its replies at once: else they were given before it failed
-                self._apologise()
-
-    def _apologise(self) -> None:
-        if self.is_publishing:
-            self._finish([replies.FAILED] * len(self._transaction.entries), ())
-        else:
-            self._say(replies.FAILED)
-
     def _answer(self, line: bytes) -> None:
         command = parse(line, self._parse_odd)
         farewell = self.conduct.count(is_error=isinstance(command, Reply))
@@ -210,9 +77,6 @@ class Dialogue:
             self._say(refusal)
         else:
             _ANSWERS[type(command)](self, command)
-
-    def _say(self, reply: Reply) -> None:
-        self._output.append(reply.wire)
 
     # Commands -----------------------------------------------------------------------------------------------------------
 
@@ -298,14 +162,6 @@ class Dialogue:
     def _quit(self, _: Quit) -> None:
         self._say(replies.BYE)
         self._close()
-
-    def _close(self) -> None:
-        self.is_closing = True
-        self._input.clear()
-        if not self.is_publishing:  # else the bus may still have to take it: _finish comes later
-            self._again = None  # a reply behind our goodbye would be one too many
-            self._give_up()
-            self.service.flight.release(self._claim)
 
     def _reset(self, state: State) -> None:
         self.service.flight.release(self._claim)
