@@ -14,7 +14,7 @@ from msgspec import Struct
 from config.names import ListId
 from lists.gate import Spent
 from lists.model import DeliveryMode, DeliveryStatus, Role
-from lists.records import BounceRecord, Evidence, FreezeKind, Origin, RequestKind
+from lists.records import BounceRecord, Evidence, Origin, RequestKind
 from lists.tokens import TokenKind
 
 
@@ -164,14 +164,13 @@ class ResetScore(Struct, frozen=True):
 
 
 class FreezeScoring(Struct, frozen=True, kw_only=True):
-    """Until then, let bounces of a domain, or with a text, score nothing in a list; what is frozen already is frozen longer.
+    """Until then, let bounces under a topic score nothing in a list; what is frozen already is frozen longer.
 
     `told`: the owners hear of it in this decision.
     """
 
     list_id: ListId  # "": in every list
-    kind: FreezeKind
-    what: str  # the domain in lower case, or Evidence.text_key
+    topic: str  # the name of a brake.Topic
     until: datetime
     told: bool = True
 

@@ -11,13 +11,13 @@ from typing import Literal
 from msgspec import Struct
 
 from config.names import ItemId, ListId
+from lists.bounces.failure import BounceClass
+from lists.bounces.scoring import Score, State
 from lists.tokens import TokenKind
 
 # mail: an item by mail, of the person or of an owner. bounce: a bounce item. timer: something was due. command: bin/postroom.
 OriginKind = Literal["mail", "bounce", "timer", "command", "import"]
 RequestKind = Literal["join", "leave"]
-BounceClass = Literal["bad_mailbox", "full", "policy", "complaint", "other"]
-FreezeKind = Literal["domain", "text"]
 DueKind = Literal["token", "request", "bounce", "delivery", "freeze"]
 
 
@@ -79,34 +79,32 @@ class Request(Struct, frozen=True, kw_only=True):
 class BounceRecord(Struct, frozen=True):
     """Where a membership stands with its bounces; the default says that there was none."""
 
-    score: float = 0.0
-    last_day: date | None = None  # the last day that scored, UTC: a day scores once, and an old one fades
-    counts: Mapping[str, int] = {}  # scored bounces by class
+    state: State = State.COUNTING  # of the table in bounces/scoring.py
+    score: Score = Score()
+    counts: Mapping[str, int] = {}  # failures by class
     warnings_sent: int = 0
     probed_at: datetime | None = None  # a probe is out, its answer not known
-    next_step: str = ""  # what is due at `due_at`: "probe", "warn", "remove"; "": nothing
-    due_at: datetime | None = None
+    due_at: datetime | None = None  # when the state's next step is: the end of the probe, a warning, removal
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
     """One bounce of one address, as `members show` shows it. It outlives the membership."""
 
     day: date  # UTC
-    bounce_class: BounceClass
+    bounce_class: BounceClass | Literal["complaint"]
     status: str = ""  # enhanced status code, RFC 3463
     diagnostic: str = ""  # what the other server said, cut by the reader of the bounce
-    text_key: str = ""  # the same for the same 5.7.x text from many servers; "": none that counts
+    same_words: str = ""  # brake.same_words of a refusal that may be about all of us; "": it is not
     item_id: str = ""
     at: datetime | None = None  # filled by the store
 
 
 class Freeze(Struct, frozen=True, kw_only=True):
-    """Until then, bounces of this domain, or with this text, score nothing in this list."""
+    """Until then, bounces under this topic score nothing in this list."""
 
     id: int
     list_id: ListId  # "": in every list
-    kind: FreezeKind
-    what: str  # the domain, or Evidence.text_key
+    topic: str  # the name of a brake.Topic: "domain:example.net", "text:5.7.1 blocked"
     since: datetime
     until: datetime
     told_at: datetime | None = None  # the owners were told

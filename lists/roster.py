@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from config.names import ListId
+from lists.bounces.brake import Topic
 from lists.gate import Spent
 from lists.model import HeldPost, MailingList, Member, Role
 from lists.records import BounceRecord, Evidence, Freeze, Request, RequestKind, Token
@@ -65,8 +66,11 @@ class Roster(Protocol):
     def evidence(self, list_id: ListId, address: str, limit: int = 20) -> Sequence[Evidence]:
         """Return the newest bounces of an address, newest first."""
 
-    def count_bounced(self, list_id: ListId, since: datetime, *, domain: str = "", text_key: str = "") -> int:
-        """Return how many addresses of a domain, or with a text, have bounced since: what the brake looks at. "" for all lists."""
+    def count_bounced(self, list_id: ListId, since: datetime, topic: Topic) -> int:
+        """Return how many different addresses of a list have bounced under a topic since: `failing` of brake.is_incident."""
+
+    def count_members_at(self, list_id: ListId, domain: str) -> int:
+        """Return how many members a list has at a domain: `members` of brake.is_incident. Reads all of the list's keys: 10 ms for 100,000."""
 
     def freezes(self, list_id: ListId) -> Sequence[Freeze]:
         """Return what is frozen in a list, by freezes of the whole site too; whether one is over is for the caller to see."""

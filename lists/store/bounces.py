@@ -4,17 +4,18 @@ from datetime import date, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from config.names import ListId
+from lists.bounces.brake import Topic
+from lists.bounces.failure import MAX_DIAGNOSTIC
+from lists.bounces.scoring import Score, State
 from lists.changes import AddBounce, FreezeScoring, LiftFreeze
-from lists.mailbox import address_key, fold_domain
+from lists.mailbox import address_key
 from lists.model import Member
 from lists.records import BounceRecord, Evidence, Freeze
 from lists.store.history import Pen, maybe_time, read_time, show, store_time
 from lists.store.schema import bounce_evidence, bounce_record, freeze
-
-MAX_DIAGNOSTIC = 500  # characters that are kept of what another server said; RFC 5321 4.5.3.1.5 gives a reply line 512 octets
 
 
 def read_record(connection: Connection, membership_id: int) -> BounceRecord:
@@ -24,41 +25,46 @@ def read_record(connection: Connection, membership_id: int) -> BounceRecord:
     if row is None:
         return BounceRecord()
     return BounceRecord(
-        score=row["score"],
-        last_day=date.fromisoformat(row["last_day"]) if row["last_day"] else None,
+        state=State(row["state"]),
+        score=Score(row["score"], date.fromisoformat(row["day"]) if row["day"] else None, row["day_weight"]),
         counts=msgspec.json.decode(row["counts"], type=dict[str, int]),
         warnings_sent=row["warnings_sent"],
         probed_at=maybe_time(row["probed_at"]),
-        next_step=row["next_step"],
         due_at=maybe_time(row["due_at"]),
     )
 
 
 def write_record(pen: Pen, list_id: str, member: Member, record: BounceRecord) -> None:
-    """Keep where a member stands now; score, warnings and probes are told in the history, what is only planned is not."""
+    """Keep where a member stands now; score, state and warnings are told in the history, what is only planned is not."""
     before = read_record(pen.connection, member.id)
     if record == before:
         return
     pen.connection.execute(delete(bounce_record).where(bounce_record.c.membership_id == member.id))
     if record != BounceRecord():
         pen.connection.execute(insert(bounce_record).values(_values(member.id, record)))
-    told = [
-        (member.address, f"bounce_{name}", show(old), show(new))
-        for name in ("score", "warnings_sent", "probed_at")
-        if (old := getattr(before, name)) != (new := getattr(record, name))
-    ]
-    pen.note_all(list_id, told)
+    told = zip(_told(before), _told(record), strict=True)
+    pen.note_all(list_id, [(member.address, what, old, new) for (what, old), (_, new) in told if old != new])
+
+
+def _told(record: BounceRecord) -> tuple[tuple[str, str], ...]:
+    """Return what of a record the history tells."""
+    return (
+        ("bounce_score", show(record.score.value)),
+        ("bounce_state", record.state.value),
+        ("bounce_warnings_sent", show(record.warnings_sent)),
+    )
 
 
 def _values(membership_id: int, record: BounceRecord) -> dict[str, Any]:
     return {
         "membership_id": membership_id,
-        "score": record.score,
-        "last_day": record.last_day.isoformat() if record.last_day else "",
+        "state": record.state.value,
+        "score": record.score.value,
+        "day": record.score.day.isoformat() if record.score.day else "",
+        "day_weight": record.score.day_weight,
         "counts": msgspec.json.encode(record.counts).decode(),
         "warnings_sent": record.warnings_sent,
         "probed_at": None if record.probed_at is None else store_time(record.probed_at),
-        "next_step": record.next_step,
         "due_at": None if record.due_at is None else store_time(record.due_at),
     }
 
@@ -81,7 +87,7 @@ def add_evidence(pen: Pen, change: AddBounce) -> None:
             list_id=change.list_id,
             address_key=key,
             domain=key.rpartition("@")[2],
-            text_key=found.text_key,
+            same_words=found.same_words,
             day=found.day.isoformat(),
             bounce_class=found.bounce_class,
             status=found.status,
@@ -106,7 +112,7 @@ def read_evidence(connection: Connection, list_id: str, address: str, limit: int
             bounce_class=row["bounce_class"],
             status=row["status"],
             diagnostic=row["diagnostic"],
-            text_key=row["text_key"],
+            same_words=row["same_words"],
             item_id=row["item_id"],
             at=read_time(row["at"]),
         )
@@ -114,17 +120,13 @@ def read_evidence(connection: Connection, list_id: str, address: str, limit: int
     )
 
 
-def count_bounced(connection: Connection, list_id: str, since: datetime, domain: str, text_key: str) -> int:
-    """Return how many addresses have bounced since, of a domain or with a text or all of them; list "" counts every list's."""
+def count_bounced(connection: Connection, list_id: str, since: datetime, topic: Topic) -> int:
+    """Return how many different addresses of a list have bounced under a topic since."""
     columns = bounce_evidence.c
-    query = select(func.count(columns.address_key.distinct())).where(columns.at >= store_time(since))
-    for column, value in (
-        (columns.list_id, list_id),
-        (columns.domain, fold_domain(domain)),
-        (columns.text_key, text_key),
-    ):
-        if value:
-            query = query.where(column == value)
+    column = columns.same_words if topic.is_text else columns.domain
+    query = select(func.count(columns.address_key.distinct())).where(
+        columns.list_id == list_id, column == topic.name.partition(":")[2], columns.at >= store_time(since)
+    )
     return int(connection.execute(query).scalar_one())
 
 
@@ -147,24 +149,18 @@ def trim_evidence(connection: Connection, before: datetime, limit: int) -> int:
 
 def freeze_scoring(pen: Pen, change: FreezeScoring) -> None:
     """Freeze, or freeze longer."""
-    what = fold_domain(change.what) if change.kind == "domain" else change.what
-    chosen = (freeze.c.list_id == change.list_id, freeze.c.kind == change.kind, freeze.c.what == what)
-    known = pen.connection.execute(select(freeze.c.id, freeze.c.until).where(*chosen)).first()
-    until = store_time(change.until)
-    told = {"told_at": pen.now_ms} if change.told else {}
+    chosen = and_(freeze.c.list_id == change.list_id, freeze.c.topic == change.topic)
+    known = pen.connection.execute(select(freeze.c.id, freeze.c.until).where(chosen)).first()
+    values: dict[str, Any] = {"until": store_time(change.until)}
+    if change.told:
+        values["told_at"] = pen.now_ms
     if known is None:
-        values = {
-            "list_id": change.list_id,
-            "kind": change.kind,
-            "what": what,
-            "since": pen.now_ms,
-            "until": until,
-        }
-        pen.connection.execute(insert(freeze).values(values | told))
+        fixed = {"list_id": change.list_id, "topic": change.topic, "since": pen.now_ms}
+        pen.connection.execute(insert(freeze).values(values | fixed))
     else:
-        pen.connection.execute(update(freeze).where(freeze.c.id == known.id).values({"until": until} | told))
+        pen.connection.execute(update(freeze).where(freeze.c.id == known.id).values(values))
     before = "" if known is None else show(read_time(known.until))
-    pen.note(change.list_id, "", f"freeze.{change.kind} {what}", before, change.until)
+    pen.note(change.list_id, "", f"freeze {change.topic}", before, change.until)
 
 
 def lift_freeze(pen: Pen, change: LiftFreeze) -> None:
@@ -172,10 +168,10 @@ def lift_freeze(pen: Pen, change: LiftFreeze) -> None:
     gone = pen.connection.execute(
         delete(freeze)
         .where(freeze.c.id == change.id)
-        .returning(freeze.c.list_id, freeze.c.kind, freeze.c.what, freeze.c.until)
+        .returning(freeze.c.list_id, freeze.c.topic, freeze.c.until)
     ).first()
     if gone is not None:
-        pen.note(gone.list_id, "", f"freeze.{gone.kind} {gone.what}", read_time(gone.until), "lifted")
+        pen.note(gone.list_id, "", f"freeze {gone.topic}", read_time(gone.until), "lifted")
 
 
 def read_freezes(connection: Connection, list_id: str) -> tuple[Freeze, ...]:
@@ -187,8 +183,7 @@ def read_freezes(connection: Connection, list_id: str) -> tuple[Freeze, ...]:
         Freeze(
             id=row["id"],
             list_id=ListId(row["list_id"]),
-            kind=row["kind"],
-            what=row["what"],
+            topic=row["topic"],
             since=read_time(row["since"]),
             until=read_time(row["until"]),
             told_at=maybe_time(row["told_at"]),

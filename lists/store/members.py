@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from config.names import ListId
 from lists.changes import JoinMember
-from lists.mailbox import address_key
+from lists.mailbox import address_key, fold_domain
 from lists.model import Member, Role
 from lists.store.history import Pen, maybe_time, read_time
 from lists.store.rolls import ROLES_OF_RCPT
@@ -238,6 +238,16 @@ def addresses_of(connection: Connection, row: int, roles: Iterable[Role]) -> tup
 def count_members(connection: Connection, row: int, role: Role) -> int:
     """Return how many have a role."""
     query = select(func.count()).where(membership.c.list_row == row, membership.c.role == role)
+    return int(connection.execute(query.select_from(membership)).scalar_one())
+
+
+def count_members_at(connection: Connection, row: int, domain: str) -> int:
+    """Return how many members are at a domain, its subdomains not counted."""
+    query = select(func.count()).where(
+        membership.c.list_row == row,
+        membership.c.role == "member",
+        membership.c.address_key.endswith(f"@{fold_domain(domain)}", autoescape=True),
+    )
     return int(connection.execute(query.select_from(membership)).scalar_one())
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from config.names import ListId
+from lists.bounces.brake import Topic
 from lists.errors import NoSuchList
 from lists.gate import Spent
 from lists.mailbox import address_key
@@ -95,9 +96,14 @@ class StoreRoster:
         """Return the newest bounces of an address, newest first."""
         return bounces.read_evidence(self._connection, list_id, address, limit)
 
-    def count_bounced(self, list_id: ListId, since: datetime, *, domain: str = "", text_key: str = "") -> int:
-        """Return how many addresses of a domain, or with a text, have bounced since; list "" counts every list's."""
-        return bounces.count_bounced(self._connection, list_id, since, domain, text_key)
+    def count_bounced(self, list_id: ListId, since: datetime, topic: Topic) -> int:
+        """Return how many different addresses of a list have bounced under a topic since."""
+        return bounces.count_bounced(self._connection, list_id, since, topic)
+
+    def count_members_at(self, list_id: ListId, domain: str) -> int:
+        """Return how many members a list has at a domain."""
+        row = self._row(list_id)
+        return 0 if row is None else members.count_members_at(self._connection, row, domain)
 
     def freezes(self, list_id: ListId) -> tuple[Freeze, ...]:
         """Return what is frozen in a list, by freezes of the whole site too."""

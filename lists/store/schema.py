@@ -215,12 +215,13 @@ bounce_record = Table(
     "bounce_record",
     metadata,
     Column("membership_id", RowId, ForeignKey("membership.id"), primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False),
     Column("score", Float, nullable=False),
-    Column("last_day", Text, nullable=False),  # ISO 8601; "": none
+    Column("day", Text, nullable=False),  # the last that scored, ISO 8601; "": none
+    Column("day_weight", Float, nullable=False),
     Column("counts", Text, nullable=False),  # JSON
     Column("warnings_sent", Integer, nullable=False),
     Column("probed_at", BigInteger),
-    Column("next_step", Text, nullable=False),
     Column("due_at", BigInteger),
     Index(None, "due_at", "membership_id"),
 )
@@ -234,7 +235,7 @@ bounce_evidence = Table(
     Column("list_id", Text, nullable=False),
     Column("address_key", Text, nullable=False),
     Column("domain", Text, nullable=False),
-    Column("text_key", Text, nullable=False),
+    Column("same_words", Text, nullable=False),
     Column("day", Text, nullable=False),
     Column("bounce_class", Text, nullable=False),
     Column("status", Text, nullable=False),
@@ -242,7 +243,7 @@ bounce_evidence = Table(
     Column("item_id", Text, nullable=False),
     Index(None, "list_id", "address_key", "id"),
     Index(None, "list_id", "domain", "at"),
-    Index(None, "list_id", "text_key", "at"),
+    Index(None, "list_id", "same_words", "at"),
     sqlite_autoincrement=True,
 )
 
@@ -251,12 +252,11 @@ freeze = Table(
     metadata,
     Column("id", RowId, primary_key=True),
     Column("list_id", Text, nullable=False),  # "": the whole site
-    Column("kind", Text, nullable=False),
-    Column("what", Text, nullable=False),
+    Column("topic", Text, nullable=False),
     Column("since", BigInteger, nullable=False),
     Column("until", BigInteger, nullable=False, index=True),
     Column("told_at", BigInteger),
-    UniqueConstraint("list_id", "kind", "what"),
+    UniqueConstraint("list_id", "topic"),
     sqlite_autoincrement=True,
 )
 

@@ -107,12 +107,13 @@ def _make_bounces() -> None:
     op.create_table(
         "bounce_record",
         sa.Column("membership_id", RowId, autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
         sa.Column("score", sa.Float, nullable=False),
-        sa.Column("last_day", sa.Text, nullable=False),
+        sa.Column("day", sa.Text, nullable=False),
+        sa.Column("day_weight", sa.Float, nullable=False),
         sa.Column("counts", sa.Text, nullable=False),
         sa.Column("warnings_sent", sa.Integer, nullable=False),
         sa.Column("probed_at", sa.BigInteger),
-        sa.Column("next_step", sa.Text, nullable=False),
         sa.Column("due_at", sa.BigInteger),
         sa.PrimaryKeyConstraint("membership_id", name="pk_bounce_record"),
         sa.ForeignKeyConstraint(["membership_id"], ["membership.id"], name="fk_bounce_record_membership_id"),
@@ -124,7 +125,7 @@ def _make_bounces() -> None:
         sa.Column("at", sa.BigInteger, nullable=False),
         *(
             sa.Column(name, sa.Text, nullable=False)
-            for name in ("list_id", "address_key", "domain", "text_key")
+            for name in ("list_id", "address_key", "domain", "same_words")
         ),
         *(sa.Column(name, sa.Text, nullable=False) for name in ("day", "bounce_class", "status")),
         *(sa.Column(name, sa.Text, nullable=False) for name in ("diagnostic", "item_id")),
@@ -132,19 +133,19 @@ def _make_bounces() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_bounce_evidence_at", "bounce_evidence", ["at"])
-    for columns in (["address_key", "id"], ["domain", "at"], ["text_key", "at"]):
+    for columns in (["address_key", "id"], ["domain", "at"], ["same_words", "at"]):
         op.create_index(
             f"ix_bounce_evidence_list_id_{'_'.join(columns)}", "bounce_evidence", ["list_id", *columns]
         )
     op.create_table(
         "freeze",
         sa.Column("id", RowId, nullable=False),
-        *(sa.Column(name, sa.Text, nullable=False) for name in ("list_id", "kind", "what")),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("list_id", "topic")),
         sa.Column("since", sa.BigInteger, nullable=False),
         sa.Column("until", sa.BigInteger, nullable=False),
         sa.Column("told_at", sa.BigInteger),
         sa.PrimaryKeyConstraint("id", name="pk_freeze"),
-        sa.UniqueConstraint("list_id", "kind", "what", name="uq_freeze_list_id_kind_what"),
+        sa.UniqueConstraint("list_id", "topic", name="uq_freeze_list_id_topic"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_freeze_until", "freeze", ["until"])
