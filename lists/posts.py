@@ -27,14 +27,18 @@ class Post:
     def __init__(self, reverse_path: str, content: bytes | None, size: int | None = None) -> None:
         """`content` None: the message is not there (a question about its envelope); `size` in octets (RFC 1870), else that of the content."""
         self.reverse_path = reverse_path
-        self.has_content = content is not None
         self.size = len(content or b"") if size is None else size
-        self._content = content
+        self.content = content
+
+    @property
+    def has_content(self) -> bool:
+        """Is there a message?"""
+        return self.content is not None
 
     @cached_property
     def header(self) -> Header:
         """The header; an empty one when there is no message."""
-        return NO_HEADER if self._content is None else read_header(self._content)
+        return NO_HEADER if self.content is None else read_header(self.content)
 
     def may_have(self, name: str) -> bool:
         """Might there be a field of this (lower-case) name? A search of octets: False is sure, True is not."""
@@ -43,7 +47,7 @@ class Post:
     @cached_property
     def _block(self) -> bytes:
         """The octets up to the first empty line, in lower case: the header, or more than it."""
-        content = self._content or b""
+        content = self.content or b""
         end = content.find(b"\r\n\r\n", 0, MAX_HEADER)
         return content[: end if end >= 0 else MAX_HEADER].lower()
 

@@ -23,6 +23,13 @@ DEFAULT = ListSettings()
         ("accept_these_nonmembers=a@x.example ^b@", "accept_these_nonmembers", ("a@x.example", "^b@")),
         ('accept_these_nonmembers=["^a b@"]', "accept_these_nonmembers", ("^a b@",)),
         ("accept_these_nonmembers=", "accept_these_nonmembers", ()),
+        ("header_matches=X: a b -> hold", "header_matches", ("X: a b -> hold",)),
+        (
+            "header_matches=X:a->hold\n\n Y: [b] -> accept \n",
+            "header_matches",
+            ("X:a->hold", "Y: [b] -> accept"),
+        ),
+        ('header_matches=["X: a\\\\b -> hold"]', "header_matches", ("X: a\\b -> hold",)),
     ],
 )
 def test_key_and_value_change_one_option(text: str, name: str, value: object) -> None:
@@ -43,6 +50,13 @@ def test_key_and_value_change_one_option(text: str, name: str, value: object) ->
         ("accept_these_nonmembers=^(a)\\1", "accept_these_nonmembers", ""),
         ("accept_these_nonmembers=a@x.example,b@x.example", "accept_these_nonmembers", ""),
         ('accept_these_nonmembers=["a', "accept_these_nonmembers", ""),
+        ("acceptable_aliases=nobody", "acceptable_aliases", ""),
+        ("header_matches=X-Spam: yes", "header_matches", ""),
+        ("header_matches=X-Spam: yes -> bounce", "header_matches", ""),
+        ("header_matches=X Spam: yes -> hold", "header_matches", ""),
+        ("header_matches=X: (a)\\1 -> hold", "header_matches", ""),
+        ("header_matches=" + "X: a -> hold\n" * 51, "header_matches", ""),
+        ("no_subject_action=defer", "no_subject_action", ""),
     ],
 )
 def test_a_wrong_option_is_named_with_the_nearest_right_one(text: str, name: str, nearest: str) -> None:
@@ -60,15 +74,17 @@ def test_every_option_says_what_it_is_for() -> None:
     st.booleans(),
     st.integers(0, 10**9),
     st.lists(st.sampled_from(["a@x.example", "^a b$", "^c"])),
+    st.lists(st.sampled_from(["X: a -> hold", "X:->hold", "Y: a  b -> accept"])),
 )
 def test_settings_come_back_from_rows_and_from_text(
-    action: str, emergency: bool, size: int, allowed: list[str]
+    action: str, emergency: bool, size: int, allowed: list[str], matches: list[str]
 ) -> None:
     settings = ListSettings(
         generic_nonmember_action=action,  # type: ignore[arg-type]
         emergency=emergency,
         max_message_size=size,
         accept_these_nonmembers=tuple(allowed),
+        header_matches=tuple(matches),
     )
     assert from_rows(to_rows(settings)) == settings
     texts = [f"{name}={show_value(getattr(settings, name))}" for name in option_names()]
