@@ -15,6 +15,7 @@ from admin.output import printable, say, warn, write_json_list
 if TYPE_CHECKING:
     from config.names import ListId
     from lists.model import Member, Role
+    from lists.roster import Roster
     from lists.store import Store
 
 PAGE = 1000  # members of one read: no read stays open while a reader of ours is slow (DESIGN, "Lists' SQLite file")
@@ -181,17 +182,94 @@ def _line(member: Member) -> str:
     return text + (f"  moderation_action={member.moderation_action}" if member.moderation_action else "")
 
 
+@command.command()
+@list_argument
+@click.argument("address")
+@json_option
+def show(list_name: str, address: str, as_json: bool) -> None:
+    """Show what LIST knows of one address: each role, and the other addresses of the same person."""
+    with open_store(load_settings()) as store:
+        list_id = store.find_list(list_name).list_id
+        found, also = store.look(
+            lambda roster: (_memberships(roster, list_id, address), _others(roster, address))
+        )
+    if not found:
+        raise Refused(f"{printable(address)} is not in {list_id}")
+    if as_json:
+        write_json_list({**_facts(member), "also": also} for member in found)
+    else:
+        for member in found:
+            say(_line(member))
+        _say_also(also)
+
+
+def _memberships(roster: Roster, list_id: ListId, address: str) -> list[Member]:
+    from lists.model import ROLES
+
+    found = (roster.member(list_id, address, role) for role in ROLES)
+    return [member for member in found if member is not None]
+
+
+def _others(roster: Roster, address: str) -> list[str]:
+    from lists.mailbox import address_key
+
+    key = address_key(address)
+    return [each for each in roster.addresses_of_person(address) if address_key(each) != key]
+
+
+def _say_also(also: list[str]) -> None:
+    if also:
+        say(f"also       {', '.join(map(printable, also))}")
+
+
 @command.command("set")
 @list_argument
 @click.argument("address")
-@click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
+@click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option("--role", type=click.Choice(ROLES), default="member", show_default=True)
-def set_(list_name: str, address: str, assignments: tuple[str, ...], role: Role) -> None:
+@click.option(
+    "--also",
+    metavar="OTHER",
+    multiple=True,
+    help="OTHER is the same person's: it may post wherever ADDRESS may, in every list; posts go to ADDRESS alone.",
+)
+@click.option("--not-also", metavar="OTHER", multiple=True, help="OTHER is another person's after all.")
+def set_(
+    list_name: str,
+    address: str,
+    assignments: tuple[str, ...],
+    role: Role,
+    also: tuple[str, ...],
+    not_also: tuple[str, ...],
+) -> None:
     """Change one member: delivery=yes|no (gets posts), moderation_action=accept|hold|reject|discard|defer, or empty for the list's."""
+    if not (assignments or also or not_also):
+        raise click.UsageError("give KEY=VALUE, --also or --not-also", click.get_current_context())
     values = _read_assignments(assignments)
     with open_store(load_settings()) as store:
         changed = store.set_member(list_name, address, role=role, **values)
+        _link(store, changed, also, not_also)
+        others = store.look(lambda roster: _others(roster, changed.address))
     say(_line(changed))
+    _say_also(others)
+
+
+def _link(store: Store, member: Member, also: tuple[str, ...], not_also: tuple[str, ...]) -> None:
+    """Make addresses one person's, or no longer; all are looked at before any is changed."""
+    from lists.mailbox import address_key, check_address
+
+    for other in also:
+        check_address(other)
+        if address_key(other) == member.key:
+            raise Refused(f"{printable(other)} is this very address")
+    theirs = {address_key(each) for each in store.look(lambda roster: _others(roster, member.address))}
+    for other in not_also:
+        if address_key(other) not in theirs:
+            raise Refused(f"{printable(other)} is not an address of {printable(member.address)}'s person")
+    for other in also:
+        store.link_addresses(member.address, other)
+    for other in not_also:
+        store.unlink_addresses(member.address, other)
 
 
 def _read_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import click
 
 from admin.command import Command, json_option, list_trouble, load_settings
 from admin.output import as_json as spell_json
-from admin.output import say
+from admin.output import printable, say
 from admin.send import strip_brackets
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def command(sender: str, recipient: str, file: str | None, as_json: bool) -> Non
     content = Path(file).read_bytes() if file else None
     with list_trouble():
         facts = _judge(settings, strip_brackets(sender), strip_brackets(recipient), content)
+    facts["senders"] = _senders(strip_brackets(sender))
     if as_json:
         say(spell_json(facts))
     else:
@@ -47,7 +48,16 @@ def command(sender: str, recipient: str, file: str | None, as_json: bool) -> Non
         raise click.exceptions.Exit(1)
 
 
+def _senders(reverse_path: str) -> list[dict[str, str]]:
+    """Return everybody whom a reverse-path may stand for, itself first."""
+    from lists.senders import resolve_sender
+
+    return [{"address": sender.key, "form": sender.form} for sender in resolve_sender(reverse_path)]
+
+
 def _write(facts: dict[str, Any], *, with_rules: bool) -> None:
+    for sender in facts["senders"][1:]:
+        say(f"sender: stands for {printable(sender['address'])} too (form {sender['form']})")
     say(f"{facts['verdict']}: {facts['code']} {facts['enhanced']} {facts['text']} (rule {facts['rule']})")
     if facts["then"]:
         unless = ", unless From: or Sender: is a member's" if facts["then"] == "reject" else ""

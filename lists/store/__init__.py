@@ -25,7 +25,7 @@ from lists.options import change_settings, check_member_action
 from lists.patterns import check_pattern
 from lists.records import Origin
 from lists.roster import Roster
-from lists.store import applied, bans, held, lists, members, migrate, versions
+from lists.store import applied, bans, held, lists, members, migrate, persons, versions
 from lists.store.engine import BUSY_TIMEOUT_S, make_engine, make_file, reading, store_file, writing
 from lists.store.history import Pen
 from lists.store.performing import perform
@@ -184,12 +184,15 @@ class Store:
         assert changed is not None
         return changed
 
-    def link_addresses(self, one: str, other: str) -> None:
-        """Say that two addresses are one person's: a membership of either lets both post. Raises BadAddress."""
-        with writing(self.engine) as connection:
-            members.link_addresses(
-                connection, check_address(one), check_address(other), self._clock.time_ms()
-            )
+    def link_addresses(self, one: str, other: str, origin: Origin = COMMAND) -> bool:
+        """Say that two addresses are one person's: a membership of either lets both post, in every list. False: they were. Raises BadAddress."""
+        with self.pen(origin) as pen:
+            return persons.link_addresses(pen, check_address(one), check_address(other))
+
+    def unlink_addresses(self, one: str, other: str, origin: Origin = COMMAND) -> bool:
+        """Take `other` from the person who has `one`; the rest stay together. False: it was not theirs."""
+        with self.pen(origin) as pen:
+            return persons.unlink_addresses(pen, one, other)
 
     def members(
         self, list_id: str, role: Role | None = None, after: str = "", limit: int = 1000

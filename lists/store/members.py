@@ -1,4 +1,4 @@
-"""Addresses, persons and memberships in the store.
+"""Addresses and memberships in the store; persons.py has who they belong to.
 
 Long listings go in pages by key, each a read of its own; imports go in batches, each a short write of its own, so that neither stops
 the mail (one open read stops every commit, one long write every other writer).
@@ -15,10 +15,8 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    or_,
     select,
     tuple_,
-    update,
 )
 
 from config.names import ListId
@@ -27,7 +25,7 @@ from lists.mailbox import address_key, fold_domain
 from lists.model import Member, Role
 from lists.store.history import Pen, maybe_time, read_time
 from lists.store.rolls import ROLES_OF_RCPT
-from lists.store.schema import address, bounce_record, mailing_list, membership, person
+from lists.store.schema import address, bounce_record, mailing_list, membership
 from lists.store.versions import note_change
 
 PAGE = 10_000  # members read at once: about 10 ms
@@ -139,38 +137,6 @@ def _is(row: int, key: str, role: str) -> ColumnElement[bool]:
     return and_(membership.c.list_row == row, membership.c.address_key == key, membership.c.role == role)
 
 
-def link_addresses(connection: Connection, one: str, other: str, now_ms: int) -> None:
-    """Say that two addresses are one person's; whoever either was linked with before belongs to that person too."""
-    keys = {address_key(one): one, address_key(other): other}
-    add_addresses(connection, keys, now_ms)
-    known = (
-        connection.execute(
-            select(address.c.person_id).where(
-                address.c.address_key.in_(list(keys)), address.c.person_id.is_not(None)
-            )
-        )
-        .scalars()
-        .all()
-    )
-    if known:
-        whole = int(known[0])
-    else:
-        made = connection.execute(
-            insert(person).values(display_name="", created_at=now_ms)
-        ).inserted_primary_key
-        assert made is not None
-        whole = int(made[0])
-    linked = or_(address.c.address_key.in_(list(keys)), address.c.person_id.in_(list(known)))
-    connection.execute(update(address).where(linked).values(person_id=whole))
-    rows = connection.execute(
-        select(membership.c.list_row)
-        .join(address, address.c.address_key == membership.c.address_key)
-        .where(address.c.person_id == whole)
-        .distinct()
-    ).scalars()
-    note_change(connection, list(rows), rewritten=True)
-
-
 def list_members(
     connection: Connection, row: int, role: Role | None, after: str, limit: int
 ) -> tuple[Member, ...]:
@@ -209,20 +175,15 @@ def memberships_of(connection: Connection, row: int, written: str) -> tuple[Memb
     return tuple(map(_member, connection.execute(query.order_by(membership.c.role)).all()))
 
 
-def members_of_person(connection: Connection, row: int, written: str, role: Role) -> tuple[Member, ...]:
-    """Return the memberships of every address of the person who has this one, in order of key."""
-    keys = [address_key(each) for each in addresses_of_person(connection, written)]
+def members_among(
+    connection: Connection, row: int, addresses: Iterable[str], role: Role
+) -> tuple[Member, ...]:
+    """Return the memberships that any of these addresses has in a role, in order of key."""
+    keys = [address_key(each) for each in addresses]
     query = _FROM.where(
         membership.c.list_row == row, membership.c.role == role, membership.c.address_key.in_(keys)
     )
     return tuple(map(_member, connection.execute(query.order_by(membership.c.address_key)).all()))
-
-
-def addresses_of_person(connection: Connection, written: str) -> tuple[str, ...]:
-    """Return all addresses of the person who has this one, sorted; of one without a person only itself."""
-    first = select(address.c.person_id).where(address.c.address_key == address_key(written)).scalar_subquery()
-    found = connection.execute(select(address.c.address).where(address.c.person_id == first)).scalars().all()
-    return tuple(sorted(found)) or (written,)
 
 
 def addresses_of(connection: Connection, row: int, roles: Iterable[Role]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from lists.mailbox import address_key
 from lists.model import HeldPost, MailingList, Member, Role
 from lists.patterns import Patterns
 from lists.records import BounceRecord, Evidence, Freeze, Request, RequestKind, Token
-from lists.store import bounces, budgets, held, members, waiting
+from lists.store import bounces, budgets, held, members, persons, waiting
 from lists.store.bans import read_bans
 from lists.store.lists import find_list, find_row
 
@@ -45,11 +45,15 @@ class StoreRoster:
     def members_of_person(self, list_id: ListId, address: str, role: Role = "member") -> tuple[Member, ...]:
         """Return the memberships of this address and of every other one of the same person, in order of key."""
         row = self._row(list_id)
-        return () if row is None else members.members_of_person(self._connection, row, address, role)
+        return (
+            ()
+            if row is None
+            else members.members_among(self._connection, row, self.addresses_of_person(address), role)
+        )
 
     def addresses_of_person(self, address: str) -> tuple[str, ...]:
         """Return all addresses of the person who has this one, itself included, sorted; of a stranger only itself."""
-        return members.addresses_of_person(self._connection, address)
+        return persons.addresses_of_person(self._connection, address)
 
     def owners(self, list_id: ListId) -> tuple[str, ...]:
         """Return the owners' addresses, sorted."""

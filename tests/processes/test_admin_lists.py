@@ -257,6 +257,44 @@ def test_one_member_can_be_changed(site: StoppedSite) -> None:
     assert (row["delivery"], row["moderation_action"]) == (False, "hold")
 
 
+# Persons
+
+
+def others(site: StoppedSite, address: str) -> list[str]:
+    (row,) = rows(site, "members", "show", ANT, address)
+    return list(row["also"])
+
+
+def test_every_address_of_a_person_may_post(site: StoppedSite) -> None:
+    site.do("lists", "set", ANT, "generic_nonmember_action=reject")
+    site.do("members", "add", ANT, "a@x.org")
+    told = site.do("members", "set", ANT, "a@x.org", "--also", "a@work.org", "--also", "A@club.org")
+    assert "also       A@club.org, a@work.org" in told
+    assert others(site, "A@X.org") == ["A@club.org", "a@work.org"]
+    for sender in ("a@work.org", "a@CLUB.org", "SRS0=x=y=work.org=a@forward.example"):
+        assert site.call("why", sender, ANT, "--json").json()["rule"] == "member"
+    site.do("members", "set", ANT, "a@x.org", "delivery=no", "--not-also", "a@CLUB.org")
+    assert others(site, "a@x.org") == ["a@work.org"]
+    assert site.call("why", "a@club.org", ANT, "--json").json()["rule"] == "not-a-member"
+    site.do("members", "set", ANT, "a@x.org", "--not-also", "a@work.org")
+    assert others(site, "a@x.org") == []
+    assert site.call("why", "a@work.org", ANT).code == 1
+
+
+def test_linking_that_cannot_be_is_refused_and_changes_nothing(site: StoppedSite) -> None:
+    site.do("members", "add", ANT, "a@x.org")
+    refuse = ["members", "set", ANT, "a@x.org", "--also", "b@x.org"]
+    assert_refused(site.call(*refuse, "--also", "no address"), "no @")
+    assert_refused(
+        site.call(*refuse, "--not-also", "c@x.org"), "c@x.org is not an address of a@x.org's person"
+    )
+    assert_refused(site.call(*refuse, "--also", "A@x.org"), "this very address")
+    assert_refused(site.call("members", "set", ANT, "c@x.org", "--also", "d@x.org"), "c@x.org is not in")
+    assert others(site, "a@x.org") == []
+    assert_refused(site.call("members", "show", ANT, "b@x.org"), "b@x.org is not in ant.example.org")
+    assert site.call("members", "set", ANT, "a@x.org").code == 2
+
+
 # Bans
 
 
@@ -307,6 +345,11 @@ def test_why_answers_as_the_front_end_would(
     assert (facts["verdict"], facts["code"], facts["rule"]) == answer
     assert facts["enhanced"].startswith(str(facts["code"])[0])
     assert facts["text"]
+
+
+def test_why_tells_whom_a_sender_stands_for(closed: StoppedSite) -> None:
+    done = closed.call("why", "SRS0=h=t=x.org=a@forward.example", ANT)
+    assert done.out.startswith("sender: stands for a@x.org too (form srs0)\naccepted: 250 2.1.5")
 
 
 def test_why_tells_a_person_the_reply_and_the_rule(closed: StoppedSite) -> None:

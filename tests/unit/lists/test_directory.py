@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import select
 
 from config.names import ItemId, ListId
 from lists.directory import Directory
@@ -14,6 +15,8 @@ from lists.policy import Refused, Taken
 from lists.rules import Discard, Hold
 from lists.secret import load_site_key
 from lists.store import Store
+from lists.store.engine import reading
+from lists.store.schema import person
 from lists.tokens import make_token
 from tests.support.lists import make_post, make_settings
 from tests.support.waiting import wait_until
@@ -115,6 +118,37 @@ def test_every_address_of_a_person_counts(store: Store, directory: Directory) ->
     store.add_members(BEE, ["anne@club.example"])
     directory.refresh()
     assert rule(directory, ANNE, "bee@example.org") == "member"
+
+
+def test_a_person_is_taken_apart_again(store: Store, directory: Directory) -> None:
+    """With two addresses or three; whoever is asked to part those who are not one person learns it."""
+    assert store.link_addresses(ANNE, "anne@work.example")
+    assert not store.link_addresses("ANNE@work.example", ANNE)
+    assert store.link_addresses(ANNE, "anne@club.example")
+    assert store.unlink_addresses(ANNE, "anne@club.example")
+    assert not store.unlink_addresses(ANNE, "anne@club.example")
+    directory.refresh()
+    assert rule(directory, "anne@club.example") == "not-a-member"
+    assert rule(directory, "anne@work.example") == "member"
+    assert store.unlink_addresses("anne@work.example", ANNE)  # the member is the one who goes
+    assert directory.refresh()
+    assert rule(directory, "anne@work.example") == "not-a-member"
+    assert rule(directory, ANNE) == "member"
+    with reading(store.engine) as connection:
+        assert connection.execute(select(person)).all() == []
+
+
+def test_persons_that_meet_become_one(store: Store, directory: Directory) -> None:
+    store.link_addresses(ANNE, "anne@work.example")
+    store.link_addresses("anne@club.example", "anne@home.example")
+    assert store.link_addresses("anne@work.example", "anne@home.example")
+    directory.refresh()
+    for name in ("work", "club", "home"):
+        assert rule(directory, f"anne@{name}.example") == "member"
+    noted = store.look(lambda roster: roster.addresses_of_person(ANNE))
+    assert len(noted) == 4
+    with reading(store.engine) as connection:
+        assert len(connection.execute(select(person)).all()) == 1
 
 
 def test_bans_are_seen_and_lifted(store: Store, directory: Directory) -> None:
