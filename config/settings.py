@@ -172,7 +172,7 @@ class LmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     xforward: Annotated[
         list[str],
         Meta(
-            description='Who of them may say for which client it speaks (Postfix\'s XFORWARD): it ends up in logs and items, and decides nothing. Entries as in trusted, or "trusted" for everybody who may connect; []: nobody.'
+            description='Who of them may say for which client it speaks (Postfix\'s XFORWARD): it ends up in logs and items, and is the client whose guesses at members are counted. Entries as in trusted, or "trusted" for everybody who may connect; []: nobody.'
         ),
     ] = field(default_factory=lambda: ["trusted"])
     socket_mode: Annotated[

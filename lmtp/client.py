@@ -5,6 +5,7 @@ was decided by peers.py; nothing here decides about mail.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from aiosmtpd.smtp import Session
 from msgspec import Raw
 
 from lmtp.peers import Peer
+from lmtp.xforward import Forwarded, Value
 
 
 class Client(Session):
@@ -29,6 +31,7 @@ class Client(Session):
             ""  # IP address of the client that the peer speaks for; "": itself, or it does not say
         )
         self.keys: dict[str, Any] = {"session": name}  # what each of its log lines says about it
+        self._forwarded: Forwarded | None = None
         self._described: Raw | None = None
 
     def introduce(self, name: str) -> None:
@@ -36,6 +39,20 @@ class Client(Session):
         self.host_name = name
         self.extended_smtp = True
         self._described = None
+
+    def forward(self, given: Mapping[str, Value]) -> None:
+        """Take what XFORWARD gave: from the first on all attributes are the forwarded ones, known or not."""
+        self._forwarded = msgspec.structs.replace(self._forwarded or Forwarded(), **given)
+        self.forwarded_addr = self._forwarded.addr
+        self.keys = {"session": self.name, "xforward": self._forwarded.known()}
+        self._described = None
+
+    def forget_forwarded(self) -> None:
+        """Speak for nobody: a transaction ended. Whoever holds `keys` keeps what they said."""
+        if self._forwarded is not None:
+            self._forwarded = self._described = None
+            self.forwarded_addr = ""
+            self.keys = {"session": self.name}
 
     def describe(self) -> Raw:
         """Write it as the items carry it, `args["client"]`: a map in msgpack."""
@@ -47,5 +64,7 @@ class Client(Session):
             }
             if self.origin.uid >= 0:
                 described["uid"] = self.origin.uid
+            if self._forwarded is not None:
+                described["xforward"] = self._forwarded.known()
             self._described = Raw(msgspec.msgpack.encode(described))
         return self._described

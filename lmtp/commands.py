@@ -1,6 +1,6 @@
 """The command parser, the only one: one line of octets in, one command or the reply that refuses it out.
 
-Pure. It knows the grammar (RFC 5321 4.1.1, RFC 2033, 1870, 6152, 6531) and nothing of the session: the order of commands, limits and
+Pure. It knows the grammar (RFC 5321 4.1.1, RFC 2033, 1870, 6152, 6531; xforward.py) and nothing of the session: the order of commands, limits and
 policy are dialogue.py's. UTF-8 and 8-bit content are taken whether declared or not, since Exim and OpenSMTPD do not declare them.
 """
 
@@ -13,6 +13,7 @@ from msgspec import Struct
 from lmtp import replies
 from lmtp.addresses import RECIPIENT, SENDER, PathParser, read_path, split_path
 from lmtp.replies import Reply
+from lmtp.xforward import Value, read_attributes
 
 MAX_COMMAND: Final = (
     2048  # octets with CRLF; RFC 5321 4.5.3.1.4 asks for 512 and more for parameters (Postfix: 2048)
@@ -39,6 +40,12 @@ class Rcpt(Struct, frozen=True):
     recipient: str
 
 
+class Xforward(Struct, frozen=True):
+    """The client says for whom it speaks."""
+
+    given: dict[str, Value]
+
+
 class Data(Struct, frozen=True):
     """The message follows."""
 
@@ -59,7 +66,7 @@ class Quit(Struct, frozen=True):
     """The client leaves."""
 
 
-Command = Lhlo | Mail | Rcpt | Data | Rset | Noop | Vrfy | Quit
+Command = Lhlo | Xforward | Mail | Rcpt | Data | Rset | Noop | Vrfy | Quit
 
 _DATA, _RSET, _NOOP, _VRFY, _QUIT = Data(), Rset(), Noop(), Vrfy(), Quit()
 _control = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search  # HT is space enough for Sendmail
@@ -151,6 +158,11 @@ def _read_lhlo(argument: bytes, _: PathParser) -> Command | Reply:
         return replies.BAD_SYNTAX
 
 
+def _read_xforward(argument: bytes, _: PathParser) -> Command | Reply:
+    given = read_attributes(argument)
+    return replies.XFORWARD_SYNTAX if given is None else Xforward(given)
+
+
 def _bare(command: Command) -> Callable[[bytes, PathParser], Command | Reply]:
     def read(argument: bytes, _: PathParser) -> Command | Reply:
         return replies.NO_ARGUMENT if argument.strip() else command
@@ -168,6 +180,7 @@ def _read_vrfy(argument: bytes, _: PathParser) -> Command | Reply:
 
 _VERBS: Final[dict[bytes, Callable[[bytes, PathParser], Command | Reply]]] = {
     b"LHLO": _read_lhlo,
+    b"XFORWARD": _read_xforward,
     b"MAIL": _read_mail,
     b"RCPT": _read_rcpt,
     b"DATA": _bare(_DATA),
@@ -178,7 +191,7 @@ _VERBS: Final[dict[bytes, Callable[[bytes, PathParser], Command | Reply]]] = {
     b"HELO": _always(replies.NOT_LMTP),  # RFC 2033 4.1: must not be accepted
     b"EHLO": _always(replies.NOT_LMTP),
     **dict.fromkeys(
-        (b"EXPN", b"HELP", b"AUTH", b"STARTTLS", b"BDAT", b"TURN", b"ETRN", b"XFORWARD"),
+        (b"EXPN", b"HELP", b"AUTH", b"STARTTLS", b"BDAT", b"TURN", b"ETRN"),
         _always(replies.NOT_IMPLEMENTED),
     ),
     # A browser on this host can be made to send us what an attacker wrote, as the body of a POST: the session ends at its first line, as it does

@@ -20,7 +20,7 @@ from lmtp import accept, replies
 from lmtp.accept import Entry, Origin
 from lmtp.addresses import PathParser
 from lmtp.client import Client
-from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, parse
+from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, Xforward, parse
 from lmtp.data import Gathering, Message
 from lmtp.flight import RECIPIENT_OCTETS
 from lmtp.reading import Reading
@@ -83,7 +83,13 @@ class Dialogue(Reading):
     def _lhlo(self, command: Lhlo) -> None:
         self.client.introduce(command.name)
         self._reset(State.READY)
-        self._output.append(self.service.features)
+        self._output.append(self.service.features(self.client))
+
+    def _xforward(self, command: Xforward) -> None:
+        if not self.client.may_forward:
+            return self._say(replies.MAY_NOT_FORWARD)
+        self.client.forward(command.given)
+        return self._say(replies.OK)
 
     def _mail(self, command: Mail) -> None:
         delay_ms = self.service.front.flow.delay_ms
@@ -167,6 +173,7 @@ class Dialogue(Reading):
         self.service.flight.release(self._claim)
         self._transaction = Transaction()
         self._state = state
+        self.client.forget_forwarded()
 
     # After the final dot ------------------------------------------------------------------------------------------------
 
@@ -218,13 +225,14 @@ class Dialogue(Reading):
         """Give the final replies, one for each accepted RCPT in their order, and end the transaction."""
         transaction = self._transaction
         assert len(final) == len(transaction.entries)
+        told = self.client.keys
         self._reset(State.READY)
         self._output.extend(reply.wire for reply in final)
         if ids and transaction.plan is not None:
             self.answered.ids.extend(ids)
             self.answered.content_keys.extend(transaction.plan.content_keys)
         answered = transaction.answered(final, ids, self.service.monotonic())
-        self.service.report.message_answered(self.client.keys, answered)
+        self.service.report.message_answered(told, answered)
 
     def _refuse_recipient(self, command: Rcpt, reply: Reply, rule: str = "") -> None:
         reverse_path = self._transaction.mail_from or ""
@@ -238,6 +246,7 @@ def _is_final(answer: Reply | Destination) -> bool:
 
 _ANSWERS: Final[dict[type[Command], Callable[[Dialogue, Any], None]]] = {
     Lhlo: Dialogue._lhlo,
+    Xforward: Dialogue._xforward,
     Mail: Dialogue._mail,
     Rcpt: Dialogue._rcpt,
     Data: Dialogue._data,

@@ -47,6 +47,8 @@ LINE_TOO_LONG = make_reply(500, "5.5.2", "Command line too long")
 BAD_ARGUMENT = make_reply(501, "5.5.4", "Syntax error in the argument")
 NO_ARGUMENT = make_reply(501, "5.5.4", "This command takes no argument")
 LHLO_SYNTAX = make_reply(501, "5.5.4", "Syntax: LHLO name")
+XFORWARD_SYNTAX = make_reply(501, "5.5.4", "Syntax: XFORWARD attribute=value ...")
+MAY_NOT_FORWARD = make_reply(550, "5.7.0", "XFORWARD is not for you")
 SAY_LHLO = make_reply(503, "5.5.1", "Say LHLO first")
 OK = make_reply(250, "2.0.0", "Ok")
 BYE = make_reply(221, "2.0.0", "Bye")
@@ -106,8 +108,8 @@ def greeting(name: str) -> bytes:
     return make_reply(220, "", f"{name[:MAX_NAME]} LMTP").wire
 
 
-def features(name: str, max_size: int) -> bytes:
-    """Write the answer to LHLO; every keyword in it is kept (RFC 2920, 2034, 6152, 6531, 1870)."""
-    texts = (name[:MAX_NAME], "PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", f"SIZE {max_size}")
-    *lines, last = (make_reply(250, "", text).wire for text in texts)
+def features(name: str, max_size: int, *more: str) -> bytes:
+    """Write the answer to LHLO; every keyword in it is kept (RFC 2920, 2034, 6152, 6531, 1870). `more`: what not everybody is offered."""
+    keywords = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", *more, f"SIZE {max_size}")
+    *lines, last = (make_reply(250, "", text).wire for text in (name[:MAX_NAME], *keywords))
     return b"".join(b"250-" + line[4:] for line in lines) + last

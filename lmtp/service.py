@@ -6,7 +6,8 @@ import structlog
 
 from config.clock import Clock
 from config.settings import Settings
-from lmtp import replies
+from lmtp import replies, xforward
+from lmtp.client import Client
 from lmtp.flight import Claim, Flight
 from lmtp.guesses import Guesses
 from lmtp.ports import Front, Lists
@@ -39,8 +40,17 @@ class Service:
         self.flight = Flight(0)
         self.greeting = replies.greeting(settings.site.name)
         self.is_loaded = False  # lists have not been read yet: nothing can be judged
-        self.features = replies.features(settings.site.name, settings.lmtp.max_size)
+        self._features = {
+            may_forward: replies.features(
+                settings.site.name, self.max_size, *((xforward.KEYWORD,) if may_forward else ())
+            )
+            for may_forward in (False, True)
+        }
         self.share_limits()
+
+    def features(self, client: Client) -> bytes:
+        """Return the answer to LHLO: what this client is offered."""
+        return self._features[client.may_forward]
 
     def refuse_mail(self, size: int, claim: Claim) -> Reply | None:
         """Say why no transaction can begin now; `size` is what the client estimates, octets, 0 for not at all.

@@ -11,7 +11,7 @@ from msgspec import Struct
 from bus.messages import Item
 from config.names import ItemId
 from lmtp import replies
-from lmtp.commands import Data, Mail, Rcpt
+from lmtp.commands import Data, Mail, Rcpt, Xforward
 from lmtp.replies import Reply
 
 
@@ -24,15 +24,18 @@ class State(enum.Enum):
     RCPT = "rcpt"  # a recipient was taken
 
 
-# (state, command): what is refused because of the order; every other pair is answered on its merits (RFC 5321 4.1.4, RFC 2033 4.2).
+# (state, command): what is refused because of the order; every other pair is answered on its merits (RFC 5321 4.1.4, RFC 2033 4.2, XFORWARD_README).
 OUT_OF_ORDER: Final[dict[tuple[State, type], Reply]] = {
+    (State.NEW, Xforward): replies.SAY_LHLO,
     (State.NEW, Mail): replies.SAY_LHLO,
     (State.NEW, Rcpt): replies.SAY_LHLO,
     (State.NEW, Data): replies.SAY_LHLO,
     (State.READY, Rcpt): replies.NEED_MAIL,
     (State.READY, Data): replies.NEED_MAIL,
+    (State.MAIL, Xforward): replies.NESTED_MAIL,
     (State.MAIL, Mail): replies.NESTED_MAIL,
     (State.MAIL, Data): replies.NO_RECIPIENTS,
+    (State.RCPT, Xforward): replies.NESTED_MAIL,
     (State.RCPT, Mail): replies.NESTED_MAIL,
 }
 

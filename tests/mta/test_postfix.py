@@ -1,9 +1,11 @@
 """Mail through a real Postfix: SMTP in, LMTP, Postroom, SMTP out through the same Postfix to a sink."""
 
+import json
 import smtplib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +76,23 @@ def test_a_post_comes_in_over_the_unix_socket(mail: Mail) -> None:
     wait_until(lambda: len(mail.copies("unix@client.example.net")) == len(MEMBERS), ARRIVE_S)
     assert sorted(mail.copies("unix@client.example.net")) == MEMBERS
     assert mail.mta.lines(r"relay=.*lmtp\.sock.*status=sent \(250 2\.0\.0 Accepted [0-9a-f]{32}")
+
+
+def test_postfix_tells_for_whom_it_speaks(mail: Mail) -> None:
+    """XFORWARD, pipelined before MAIL: its queue id stands in our log, in the trace and in the item, so that both logs can be read together."""
+    mail.send("guest@example.com", "ant@example.org", "forwarded@client.example.net")
+    wait_until(lambda: mail.mta.lines(r"status=sent \(250 2\.0\.0 Accepted"), ARRIVE_S)
+
+    def accepted() -> list[dict[str, Any]]:
+        story = mail.site.postroom("trace", "forwarded@client.example.net", "--json")
+        return [line for line in json.loads(story.stdout or "[]") if line["event"] == "lmtp.accepted"]
+
+    (line,) = wait_until(accepted, ARRIVE_S)
+    said = line["xforward"]
+    assert mail.mta.lines(rf"{said['ident']}: .*status=sent \(250 2\.0\.0 Accepted {line['item_id']}")
+    assert (said["addr"], said["proto"]) == ("127.0.0.1", "ESMTP")
+    assert said["port"] > 0
+    assert said["helo"]
 
 
 def test_posts_leave_with_the_lists_bounce_address_as_reverse_path(mail: Mail) -> None:

@@ -30,7 +30,7 @@ from lmtp.states import Assure, Pause, Publish
 GREETING = b"220 lists.example.org LMTP\r\n"
 PEER = Peer("192.0.2.1")
 LHLO = b"LHLO mx.example.net\r\n"
-LINES_OF_LHLO = 6
+LINES_OF_LHLO = 7
 
 
 class Lists:
@@ -154,7 +154,7 @@ class Talk:
         self.assured = 0
         self.outcome: Reply | None = None  # what Publish comes to, in place of ids
         loop: Any = None
-        self.dialogue = Dialogue(parts.service, Client(loop, "s-1", PEER), parse_odd)
+        self.dialogue = Dialogue(parts.service, Client(loop, "s-1", PEER, may_forward=True), parse_odd)
         self.output = b""
         self._collect()
 

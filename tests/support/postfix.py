@@ -49,6 +49,7 @@ inet_protocols = ipv4
 smtp_host_lookup = native
 disable_dns_lookups = yes
 smtp_tls_security_level = none
+lmtp_send_xforward_command = yes
 mynetworks = 127.0.0.0/8
 relayhost = {relay}
 relay_domains = {domains}

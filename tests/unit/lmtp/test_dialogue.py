@@ -26,7 +26,8 @@ def test_lhlo_offers_what_is_kept() -> None:
     answer = Talk(make_parts(max_size=12_000_000)).send(LHLO)
     assert answer == (
         b"250-lists.example.org\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n"
-        b"250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 12000000\r\n"
+        b"250-8BITMIME\r\n250-SMTPUTF8\r\n"
+        b"250-XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\r\n250 SIZE 12000000\r\n"
     )
 
 

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from lmtp import replies
-from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy
+from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, Xforward
 from lmtp.dialogue import _ANSWERS
 from lmtp.replies import MAX_LINE, Reply, make_reply
 from lmtp.states import OUT_OF_ORDER, State
@@ -20,6 +20,7 @@ WAYS = {  # how a session comes into a state
 }
 LINES: dict[type, bytes] = {
     Lhlo: LHLO,
+    Xforward: b"XFORWARD NAME=mx.example\r\n",
     Mail: b"MAIL FROM:<a@b>\r\n",
     Rcpt: b"RCPT TO:<ant@example.org>\r\n",
     Data: b"DATA\r\n",
