@@ -83,6 +83,7 @@ EVENTS: dict[str, str] = {
     "child.delayed": "will be started again later, since it ended before it was ready",
     "child.failed": "will not be started again until a reload: its configuration is bad",
     "master.started": "owns this state folder",
+    "master.warned": "something is in order for us, but not for mail; `master status` tells it too",
     "master.ready": "every process does its work",
     "master.scaled": "the number of processes was changed",
     "master.restarting": "replaces every process",

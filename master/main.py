@@ -129,6 +129,8 @@ def _run(settings: Settings, lock_fd: int) -> int:
         tail.start()
         cleanup.callback(tail.finish)
         log.info("master.started", pid=os.getpid(), var=settings.site.var)
+        for warning in status.warnings(settings):
+            log.warning("master.warned", warning=warning)
         kit = Kit(settings_file, life_fd, lock_fd, tuple(each.socket.fileno() for each in listening))
         supervisor = Supervisor(settings, kit, state.read_scale(settings, plan.configured(settings)))
         try:

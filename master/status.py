@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from config.settings import Settings
 from master.plan import queues
 from master.policy import State
 from master.supervisor import Child, Supervisor
@@ -38,7 +39,18 @@ def describe(
         "processes": [_describe_master(state, since), *map(_describe_child, children)],
         "queues": _describe_queues(supervisor, bus),
         "flow": flow or {"state": "unknown", "reason": "the bus does not answer"},
+        "warnings": warnings(supervisor.settings),
     }
+
+
+def warnings(settings: Settings) -> list[str]:
+    """Return what is in order for us, but not for mail: a sentence each. It does not degrade `state`."""
+    if settings.site.owner:
+        return []
+    names = ", ".join(f"{name}@" for name in ("postmaster", *settings.site.mailboxes))
+    return [
+        f"[site] owner is not set: mail for {names} and lists without owners is taken and set aside (shunted)"
+    ]
 
 
 def _describe_master(state: str, since: float) -> dict[str, Any]:
@@ -111,6 +123,8 @@ def table(status: Mapping[str, Any]) -> str:
         lines += ["", f"new mail is refused: {flow.get('reason') or flow['state']}"]
     if flow.get("full"):
         lines += ["", f"new mail is refused for full queues: {', '.join(flow['full'])}"]
+    for warning in status.get("warnings", ()):
+        lines += ["", f"warning: {warning}"]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 import os
 
 from config.names import BUILT_IN_QUEUES
-from config.settings import RunnerSettings, Settings
+from config.settings import RunnerSettings, Settings, SiteSettings
 from master.children import Kit
 from master.status import DOWN, describe, read_rss, spell_duration, table
 from master.supervisor import Supervisor
@@ -44,6 +44,15 @@ def test_what_the_bus_says_of_a_queue_is_passed_on() -> None:
     told = describe(make_supervisor(Settings()), {"queues": [row], "flow": {"state": "ok"}}, "ready", 0.0)
     assert told["queues"][0] == row
     assert "incoming" in table(told)
+
+
+def test_a_site_without_an_owner_is_told_who_reads_postmaster() -> None:
+    """RFC 5321 4.5.1: the mail is taken; somebody must read it."""
+    told = describe(make_supervisor(Settings()), None, "ready", 0.0)
+    assert "postmaster@, abuse@, postroom@" in told["warnings"][0]
+    assert told["warnings"][0] in table(told)
+    owned = Settings(site=SiteSettings(owner="anne@example.net"))
+    assert describe(make_supervisor(owned), None, "ready", 0.0)["warnings"] == []
 
 
 def test_no_master_is_down_and_fits_the_table() -> None:
