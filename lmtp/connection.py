@@ -27,6 +27,7 @@ from lmtp.dialogue import Dialogue
 from lmtp.peers import Peer
 from lmtp.replies import Reply
 from lmtp.states import Assure, Delay, Pause, Publish, Want
+from lmtp.wire import has_arrived, has_unread
 
 if TYPE_CHECKING:
     from lmtp.server import Server
@@ -59,6 +60,7 @@ class Connection(LMTP):
         """Greet."""
         self._wire = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self.transport = transport
+        self._socket = transport.get_extra_info("socket")
         self.dialogue = Dialogue(self.server.service, self.client, self.server.parse_odd)
         self.heard_s = self.loop.time()
         self.server.joined(self)
@@ -81,7 +83,11 @@ class Connection(LMTP):
         self._has_eof = True
         if self.dialogue.want is not None or self.dialogue.is_held:
             return True  # keeps our side open for the replies
-        if self.dialogue.answered.ids and self._wire.get_write_buffer_size() == 0:
+        if (
+            self.dialogue.answered.ids
+            and self._wire.get_write_buffer_size() == 0
+            and has_arrived(self._socket)
+        ):
             self._note_replied()
         self.closing_s = (
             self.loop.time()
@@ -197,7 +203,9 @@ class Connection(LMTP):
 
     def _conclude(self, outcome: tuple[ItemId, ...] | Reply) -> None:
         self.heard_s = self.loop.time()
-        self._is_ahead = self.dialogue.waiting > 0
+        self._is_ahead = self.dialogue.waiting > 0 or (
+            self.transport is not None and has_unread(self._socket)
+        )
         self._begun = None  # it holds the content
         self.dialogue.published(outcome)
         self._turn()

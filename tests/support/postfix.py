@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from tests.support import debian
 from tests.support.mta import cannot, wait_for_banner
 from tests.support.site import free_port
@@ -65,6 +67,7 @@ maximal_backoff_time = 2s
 queue_run_delay = 1s
 in_flow_delay = 0
 transport_retry_time = 1s
+service_throttle_time = 1s
 """
 
 # As shipped, without chroot, and with one port of ours. postlog: there is no syslog here.
@@ -154,6 +157,12 @@ class Postfix:
                 process.kill()
                 process.wait()
         shutil.rmtree(self._spool, ignore_errors=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return its daemons, each named for what it does."""
+        assert self._process is not None
+        children: list[psutil.Process] = psutil.Process(self._process.pid).children()
+        return children
 
     def queued(self) -> list[str]:
         """Return the queue ids of the mail that it has not got rid of."""
