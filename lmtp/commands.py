@@ -80,7 +80,7 @@ def parse(line: bytes, parse_odd: PathParser) -> Command | Reply:
     if len(line) > MAX_COMMAND:
         return replies.LINE_TOO_LONG
     if line[-2:] != b"\r\n":
-        return replies.BARE_LF
+        return replies.TLS if is_tls(line) else replies.BARE_LF
     line = line[:-2]
     if _control(line):
         return replies.TLS if is_tls(line) else replies.BAD_SYNTAX

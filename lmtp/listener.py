@@ -7,17 +7,36 @@ and one process would have them all. Stopping leaves what waits in the kernel's 
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from lmtp import replies
-from lmtp.peers import Peer, Strangers, Trust, identify
+from lmtp.peers import Peer, Strangers, identify
+from lmtp.replies import Reply
 
+ASIDE_S: Final = 0.02  # a process that has no room leaves the next connections to others for so long
+AWAY_PER_TURN: Final = 100  # connections that it then turns away at once
 REST_S: Final = 1.0  # without a free descriptor accept is tried again after that
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class House(Protocol):
+    """Where connections are brought to: Server."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for anybody."""
+
+    def refuse(self, peer: Peer) -> Reply | None:
+        """Say why this peer is not let in, what it is told in place of the greeting."""
+
+    def make_connection(self, peer: Peer) -> asyncio.BaseProtocol:
+        """Make the protocol of a new connection, which counts from now on."""
+
+    def discard(self, connection: asyncio.BaseProtocol) -> None:
+        """Forget a connection that came to nothing."""
 
 
 class Listener:
@@ -26,16 +45,15 @@ class Listener:
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        make_connection: Callable[[Peer], asyncio.BaseProtocol],
-        trust: Trust,
+        house: House,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._sockets = sockets
-        self._make_connection = make_connection
-        self._trust = trust
+        self._house = house
         self._log = log
         self._strangers = Strangers(log)
         self._adopting: set[asyncio.Task[None]] = set()  # held, since the loop holds tasks weakly
+        self._resting: set[socket.socket] = set()  # not watched, for want of descriptors
         self._is_on = False
 
     def start(self) -> None:
@@ -52,49 +70,77 @@ class Listener:
             asyncio.get_running_loop().remove_reader(each.fileno())
 
     def _watch(self, listening: socket.socket) -> None:
-        if self._is_on:
+        if self._is_on and listening not in self._resting:
             asyncio.get_running_loop().add_reader(listening.fileno(), self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> None:
+        if not self._house.is_full:
+            self._take(listening)
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening.fileno())
+        loop.call_later(ASIDE_S, self._take_left, listening)
+
+    def _take_left(self, listening: socket.socket) -> None:
+        """Take what no other process wanted: most of it is turned away, which is better than to let it wait for nothing."""
+        for _ in range(AWAY_PER_TURN):
+            if not self._is_on or not self._take(listening):
+                break
+        self._watch(listening)
+
+    def _take(self, listening: socket.socket) -> bool:
+        """Take one connection; false when there was none."""
         try:
             accepted, name = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # another process was faster, or the client left
+            return False  # another process was faster, or the client left
         except OSError as error:
             if error.errno not in _EXHAUSTED:
                 raise
-            self._rest(listening, error)
-            return
+            self._log.error("lmtp.failed", error=f"{type(error).__name__}: {error}")
+            self._rest(listening)
+            return False
+        try:
+            self._welcome(accepted, identify(accepted, name))
+        except OSError:  # gone already
+            accepted.close()
+        return True
+
+    def _welcome(self, accepted: socket.socket, peer: Peer) -> None:
         accepted.setblocking(False)
-        peer = identify(accepted, name)
-        if not self._trust.admits(peer):
-            return self._turn_away(accepted, peer)
+        refusal = self._house.refuse(peer)
+        if refusal is not None:
+            return self._turn_away(accepted, peer, refusal)
         if not peer.is_local:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = asyncio.get_running_loop().create_task(self._adopt(accepted, peer))
+        connection = self._house.make_connection(peer)
+        task = asyncio.get_running_loop().create_task(self._adopt(accepted, connection))
         self._adopting.add(task)
-        task.add_done_callback(self._adopted)
+        return task.add_done_callback(partial(self._adopted, connection))
 
-    async def _adopt(self, accepted: socket.socket, peer: Peer) -> None:
-        make = partial(self._make_connection, peer)
-        await asyncio.get_running_loop().connect_accepted_socket(make, accepted)
+    async def _adopt(self, accepted: socket.socket, connection: asyncio.BaseProtocol) -> None:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted)
 
-    def _adopted(self, task: asyncio.Task[None]) -> None:
+    def _adopted(self, connection: asyncio.BaseProtocol, task: asyncio.Task[None]) -> None:
         self._adopting.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            self._house.discard(connection)
+        elif (error := task.exception()) is not None:
+            self._house.discard(connection)
             self._log.error("lmtp.failed", error=f"{type(error).__name__}: {error}", exc_info=error)
 
-    def _turn_away(self, accepted: socket.socket, peer: Peer) -> None:
-        self._strangers.note(peer, asyncio.get_running_loop().time())
+    def _turn_away(self, accepted: socket.socket, peer: Peer, reply: Reply) -> None:
+        self._strangers.note(peer, reply, asyncio.get_running_loop().time())
         with accepted:
-            try:
-                accepted.send(replies.NOT_TRUSTED.wire)
-                accepted.shutdown(socket.SHUT_WR)
-            except OSError:
-                return  # it is gone already
+            accepted.send(reply.wire)
+            accepted.shutdown(socket.SHUT_WR)
 
-    def _rest(self, listening: socket.socket, error: OSError) -> None:
-        self._log.error("lmtp.failed", error=f"{type(error).__name__}: {error}")
+    def _rest(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening.fileno())
-        loop.call_later(REST_S, self._watch, listening)
+        loop.call_later(REST_S, self._wake, listening)
+        self._resting.add(listening)
+
+    def _wake(self, listening: socket.socket) -> None:
+        self._resting.discard(listening)
+        self._watch(listening)

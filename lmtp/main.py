@@ -100,7 +100,7 @@ async def serve(child: Child, log: Log) -> None:
             trust = Trust(settings.lmtp)
             server = Server(service, snapshot, trust, settings.lmtp)
             sockets = [cleanup.enter_context(socket.socket(fileno=fd)) for fd in child.extra.listen_fd]
-            listener = Listener(sockets, server.make_connection, trust, log)
+            listener = Listener(sockets, server, log)
             await _run(FrontEnd(child, log, snapshot, server, listener), stopping)
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from config.peers import BadPeer, read_peers
 from config.settings import LmtpSettings
-from lmtp import replies
+from lmtp.replies import Reply
 
 UNIX: Final = "unix"  # stands for the address of a peer on a unix socket
 SAME_AS_TRUSTED: Final = "trusted"  # in `[lmtp] xforward`: everybody who may connect
@@ -100,18 +100,18 @@ class Strangers:
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
         self._log = log
-        self._said_s: OrderedDict[str, float] = OrderedDict()  # by peer, oldest first
+        self._said_s: OrderedDict[str, float] = OrderedDict()  # by peer and code, oldest first
         self._silent = 0
 
-    def note(self, peer: Peer, now_s: float) -> None:
-        """Note one; `now_s` is monotonic."""
+    def note(self, peer: Peer, reply: Reply, now_s: float) -> None:
+        """Note one and what it was told; `now_s` is monotonic."""
         said_s = self._said_s
         while said_s and now_s - next(iter(said_s.values())) >= QUIET_S:
             said_s.popitem(last=False)
-        if peer.name in said_s or len(said_s) >= MAX_LINES:
+        said = f"{peer.name} {reply.code}"
+        if said in said_s or len(said_s) >= MAX_LINES:
             self._silent += 1
             return
-        said_s[peer.name] = now_s
+        said_s[said] = now_s
         unsaid, self._silent = self._silent, 0
-        reply = replies.NOT_TRUSTED.wire[:-2].decode()
-        self._log.info("lmtp.refused", reply=reply, peer=peer.name, unsaid=unsaid)
+        self._log.info("lmtp.refused", reply=reply.wire[:-2].decode(), peer=peer.name, unsaid=unsaid)

@@ -13,7 +13,9 @@ from aiosmtpd.lmtp import LMTP
 from config.settings import LmtpSettings
 from lmtp import replies
 from lmtp.connection import Connection
+from lmtp.crowd import Crowd
 from lmtp.peers import Peer, Trust
+from lmtp.replies import Reply
 from lmtp.service import Service
 from lmtp.snapshot import Snapshot
 
@@ -35,6 +37,7 @@ class Server:
         self.idle_timeout_s = lmtp.idle_timeout_s
         self.data_timeout_s = lmtp.data_timeout_s
         self._connections: set[Connection] = set()
+        self._crowd = Crowd(lmtp.max_connections, lmtp.max_connections_per_peer)
         self._prefix = os.urandom(4).hex()
         self._numbers = itertools.count(1)
         self._loop = asyncio.get_running_loop()
@@ -44,10 +47,27 @@ class Server:
             pattern._getaddr
         )  # one for all: a bound method of each connection would be a cycle for the collector
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for anybody; another front-end may have some."""
+        return self._crowd.is_full
+
+    def refuse(self, peer: Peer) -> Reply | None:
+        """Say why this peer is not let in, what it is told in place of the greeting."""
+        if not self.trust.admits(peer):
+            return replies.NOT_TRUSTED
+        return self.service.refuse_connection() or self._crowd.refuse(peer.name)
+
     def make_connection(self, peer: Peer) -> Connection:
         """Make the protocol of a new connection; its name is the `session` of the log."""
         name = f"{self._prefix}-{next(self._numbers)}"
-        return Connection(self, name, peer, may_forward=self.trust.may_forward(peer))
+        connection = Connection(self, name, peer, may_forward=self.trust.may_forward(peer))
+        self._crowd.joined(connection, peer.name)
+        return connection
+
+    def discard(self, connection: asyncio.BaseProtocol) -> None:
+        """Forget a connection that came to nothing."""
+        self._crowd.left(connection)
 
     def joined(self, connection: Connection) -> None:
         """Count a connection in."""
@@ -57,13 +77,15 @@ class Server:
     def left(self, connection: Connection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+        self._crowd.left(connection)
         if not self._connections:
             self.is_empty.set()
 
     def sweep(self) -> None:
         """Tell clients that were silent or slow for too long, and drop those that do not leave."""
-        self.service.share_limits()
         now = self._loop.time()
+        self.service.look_around(now)
+        self._crowd.share(self.service.fronts)
         for connection in tuple(self._connections):
             if connection.closing_s:
                 patience_s = self.idle_timeout_s if connection.is_owed_replies else LINGER_S

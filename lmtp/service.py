@@ -1,6 +1,7 @@
 """What all sessions of one process share: the settings that a reply depends on, and the ports to lists, bus, clock and log."""
 
 import time
+from typing import Final
 
 import structlog
 
@@ -13,6 +14,8 @@ from lmtp.guesses import Guesses
 from lmtp.ports import Front, Lists
 from lmtp.replies import Reply
 from lmtp.report import Report
+
+STOPPED_LONG_S: Final = 30.0  # of a flow that is stopped: then connections are told 421, for which MTAs let the whole site rest (Postfix: 300 s)
 
 
 class Service:
@@ -46,7 +49,9 @@ class Service:
             )
             for may_forward in (False, True)
         }
-        self.share_limits()
+        self._stopped_s = self.monotonic()  # since when no mail has been taken
+        self._is_stopped_for_long = False
+        self.look_around(self._stopped_s)
 
     def features(self, client: Client) -> bytes:
         """Return the answer to LHLO: what this client is offered."""
@@ -67,13 +72,20 @@ class Service:
             return replies.STOPPED if self.front.flow.reason == "disk" else replies.BUSY
         return None if self.flight.may_add(claim, size) else replies.NO_ROOM
 
-    def share_limits(self) -> None:
-        """Take this process's share of what the site's front-ends may hold; called a few times a minute.
+    def refuse_connection(self) -> Reply | None:
+        """Say why nobody is let in: for long now no mail has been taken, so that MTAs had better rest."""
+        return replies.NOT_NOW if self._is_stopped_for_long else None
 
-        A message of max_size must fit beside another, however many processes there are.
+    def look_around(self, now_s: float) -> None:
+        """Do what is to be done a few times a minute: take this process's share of the limits, and see how long no mail has been taken.
+
+        A message of max_size must fit beside another, however many processes there are. `now_s` is monotonic.
         """
         lmtp = self._lmtp
         self.flight.limit = max(lmtp.max_in_flight // self.fronts, 2 * lmtp.max_size)
+        if self.front.flow.state == "ok":
+            self._stopped_s = now_s
+        self._is_stopped_for_long = now_s - self._stopped_s > STOPPED_LONG_S
 
     @property
     def fronts(self) -> int:

@@ -25,7 +25,7 @@ from lmtp.dialogue import Dialogue
 from lmtp.peers import Peer
 from lmtp.replies import Reply
 from lmtp.service import Service
-from lmtp.states import Assure, Pause, Publish
+from lmtp.states import Assure, Delay, Pause, Publish
 
 GREETING = b"220 lists.example.org LMTP\r\n"
 PEER = Peer("192.0.2.1")
@@ -173,7 +173,7 @@ class Talk:
         match dialogue.want:
             case None:
                 return False
-            case Pause():
+            case Pause() | Delay():
                 dialogue.go_on()
             case Assure():
                 self.assured += 1

@@ -102,7 +102,7 @@ def running_server(kind: str = "asyncio", *, trusted: str = "127.0.0.0/8", **lmt
         def start() -> tuple[Server, Listener]:
             snapshot = Snapshot(store, structlog.wrap_logger(parts.log))
             server = Server(parts.service, snapshot, trust, LmtpSettings(**lmtp))
-            listener = Listener([listening], server.make_connection, trust, structlog.wrap_logger(parts.log))
+            listener = Listener([listening], server, structlog.wrap_logger(parts.log))
             listener.start()
             return server, listener
 

@@ -1,11 +1,15 @@
 """Whole dialogues, without a socket: what the client sends, what must come back."""
 
+import time
+
 import pytest
 
 from bus.messages import Flow
 from config.names import Queue
 from lmtp import replies
-from tests.support.lmtp_parts import GREETING, LHLO, Talk, begun, make_parts, stuff
+from lmtp.reading import MAX_TURN_S
+from lmtp.states import Delay
+from tests.support.lmtp_parts import GREETING, LHLO, LINES_OF_LHLO, Talk, begun, make_parts, stuff
 
 ANNE = b"MAIL FROM:<anne@example.net>\r\n"
 ANT = b"RCPT TO:<ant@example.org>\r\n"
@@ -356,3 +360,84 @@ def test_the_log_has_one_line_for_each_recipient() -> None:
     assert [line["recipient"] for line in accepted] == ["ant@example.org", "ant-confirm+...@example.org"]
     assert all(line["session"] == "s-1" for line in refused + accepted)
     assert accepted[0]["reply"] == f"250 2.0.0 Accepted {accepted[0]['item_id']}"
+
+
+def test_a_stop_says_what_is_missing() -> None:
+    """Space is 452 4.3.1; memory and a journal that does not get on are 451 4.3.2."""
+    talk = begun()
+    for reason, expected in (("disk", "452 4.3.1"), ("memory", "451 4.3.2"), ("journal", "451 4.3.2")):
+        talk.parts.front.flow = Flow(state="stop", reason=reason)
+        assert talk.codes(ANNE) == [expected]
+
+
+def test_a_bus_that_falls_behind_delays_mail_and_nothing_else() -> None:
+    """What is pipelined behind MAIL waits with it; nobody waits who asks for nothing."""
+    talk = Talk(make_parts(), hold=True)
+    talk.parts.front.flow = Flow(delay_ms=250)
+    assert talk.codes(LHLO + b"NOOP\r\n")[-1] == "250 2.0.0"
+    assert talk.codes(ANNE + ANT + b"NOOP\r\n") == []
+    want = talk.dialogue.want
+    assert isinstance(want, Delay)
+    assert want.seconds == 0.25
+    assert talk.give()
+    assert [line[:9] for line in talk.output.splitlines()[-3:]] == [b"250 2.1.0", b"250 2.1.5", b"250 2.0.0"]
+
+
+def test_a_goodbye_during_a_delay_is_the_last_word() -> None:
+    """The answer that was to come later does not come."""
+    talk = Talk(make_parts(), hold=True)
+    talk.parts.front.flow = Flow(delay_ms=250)
+    talk.send(LHLO + ANNE)
+    talk.dialogue.say_goodbye(replies.SHUTTING_DOWN)
+    talk.give()
+    assert talk.output.endswith(replies.SHUTTING_DOWN.wire)
+
+
+def test_a_goodbye_while_the_store_is_asked_is_the_last_word() -> None:
+    """For RCPT; a message whose dot was read is still judged and stored."""
+    talk = Talk(make_parts(), hold=True)
+    talk.send(LHLO + ANNE + NOBODY)
+    talk.dialogue.say_goodbye(replies.SHUTTING_DOWN)
+    talk.give()
+    assert talk.output.endswith(replies.SHUTTING_DOWN.wire)
+
+
+@pytest.mark.parametrize(
+    "octets", [b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01\n\r\n", b"\x16\x03" + b"x" * 5000]
+)
+def test_tls_on_a_plain_port_is_ended_at_once(octets: bytes) -> None:
+    """A TLS hello may have no line end: both sides would wait for ever."""
+    talk = Talk(make_parts())
+    assert talk.codes(octets) == ["421 4.7.0"]
+    assert talk.dialogue.is_closing
+
+
+def test_http_is_ended_at_its_first_line() -> None:
+    """What an attacker made a browser send in the body of a POST is not read."""
+    talk = Talk(make_parts())
+    body = LHLO + ANNE + ANT + DATA + stuff(MAIL)
+    assert talk.codes(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n" + body) == ["421 4.7.0"]
+    assert talk.parts.front.published == []
+
+
+def test_long_lines_are_kept_as_they_are() -> None:
+    """Over 998 octets and over any buffer; RFC 5321 4.5.3.1.6 asks for 1000 at least."""
+    content = b"Subject: long\r\n\r\n" + b"x" * 998 + b"\r\n" + b"y" * 300_000 + b"\r\n"
+    talk = begun()
+    assert talk.codes(ANNE + ANT + DATA + stuff(content))[-1] == "250 2.0.0"
+    assert [stored for _, stored in talk.parts.front.published] == [content]
+
+
+def test_one_odd_address_after_the_other_leaves_others_their_turn() -> None:
+    """The parser of odd addresses takes up to a millisecond for one: a turn ends by the clock, not only by the count."""
+    talk = Talk(make_parts(max_commands=10_000, max_errors=10_000), hold=True)
+    talk.send(LHLO)
+    odd = b"MAIL FROM:<@" + b"a." * 100 + b"a:" + b'"x"' * 30 + b"@example.net>\r\n"
+    turns, began = 0, time.monotonic()
+    talk.send(odd * 100)
+    while talk.give():
+        turns += 1
+    took_s = time.monotonic() - began
+    assert talk.output.count(b"\r\n") == LINES_OF_LHLO + 1 + 100
+    assert turns >= took_s / (4 * MAX_TURN_S)
+    assert turns >= 3

@@ -152,6 +152,6 @@ def test_each_front_end_has_its_share() -> None:
     limits = []
     for fronts in (1, 4, 64):
         parts.front.flow = replace(parts.front.flow, fronts=fronts)
-        service.share_limits()
+        service.look_around(0.0)
         limits.append(service.flight.limit // MIB)
     assert limits == [20, 5, 2]

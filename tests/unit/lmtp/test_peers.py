@@ -10,6 +10,7 @@ import structlog
 from structlog.testing import CapturingLogger
 
 from config.settings import LmtpSettings
+from lmtp import replies
 from lmtp.peers import MAX_LINES, QUIET_S, UNIX, BadTrust, Peer, Strangers, Trust, identify
 
 ANNE = Peer(UNIX, 1000, (1000, 27))
@@ -95,7 +96,7 @@ class Log:
     def note(self, address: str, now_s: float) -> list[dict[str, Any]]:
         """Note one stranger; return the lines that this gave."""
         before = len(self.sink.calls)
-        self.strangers.note(Peer(address), now_s)
+        self.strangers.note(Peer(address), replies.NOT_TRUSTED, now_s)
         return [dict(call.kwargs) for call in self.sink.calls[before:]]
 
 
