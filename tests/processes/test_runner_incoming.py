@@ -1,13 +1,19 @@
 """Incoming and owner through real processes: verdicts, held posts, owners, and a list that changed a moment ago."""
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from config.names import Instance, id_about
+from config.names import INCOMING, Instance, id_about
 from config.settings import OutgoingSettings
+from lists.address import Destination
+from lists.directory import Directory
+from lists.policy import Refused
+from lists.posts import Post
 from runners.incoming import Incoming
 from runners.outcome import Ack
 from runners.site import Site
@@ -188,3 +194,79 @@ def test_a_second_run_of_a_held_post_says_what_the_first_said(tmp_path: Path) ->
         assert isinstance(second, Ack)
         assert (second.held, second.reason, list(second.outputs)) == (True, first.reason, [])
         assert len(site.store.held()) == 1
+
+
+HEADER_RULES = [
+    'header_matches=["X-Spam: y -> reject", "X-Odd: y -> hold"]',
+    "no_subject_action=reject",
+    "max_message_size=400",
+]
+POSTS = [
+    MAIL,
+    MAIL.replace(b"Subject: Hello\r\n", b""),
+    MAIL.replace(b"Subject: Hello", b"X-spam: =?utf-8?q?y?=\r\nSubject: Hello"),
+    b"X-Odd: y\r\n" + MAIL,
+    b"Auto-Submitted: auto-generated\r\n" + MAIL,
+    b"X-BeenThere: ant@example.org\r\n" + MAIL.replace(b"Hello", b""),
+    MAIL + b"x" * 400,
+    MAIL.replace(b"zoe@", b"anne@"),
+    b"From: evil@example.net\r\n" + MAIL,
+    b"",
+]
+SETTINGS = [
+    [],
+    HEADER_RULES,
+    ["generic_nonmember_action=reject", "sender_check=message"],
+    ["auto_submitted_action=reject", "generic_nonmember_action=accept"],
+    ["malformed_from_action=reject", "member_moderation_action=reject"],
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_what_incoming_rejects_was_refused_after_the_dot(tmp_path: Path, settings: list[str]) -> None:
+    """From the same store, by the same rule, and nothing else was: the front-end's directory beside the real handler."""
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        ant = site.create_list("ant@example.org", ["anne@example.net"], settings=settings)
+        site.store.add_ban("evil@example.net", ant)
+        runner, directory = (
+            Incoming(Site(site.settings, Instance("incoming-1:test"))),
+            Directory(site.settings),
+        )
+        directory.load()
+        destination = Destination(ant, INCOMING, "post", "", "ant@example.org")
+        for sender in ("anne@example.net", "zoe@example.net", "evil@example.net", ""):
+            for content in POSTS:
+                told = directory.judge_data(destination, Post(sender, content))
+                done = asyncio.run(runner.handle(make_item(list_id=ant, reverse_path=sender), content))
+                assert isinstance(done, Ack)
+                refused = (
+                    done.reason.removeprefix("rejected: ") if done.reason.startswith("rejected: ") else None
+                )
+                assert (told.rule if isinstance(told, Refused) else None) == refused
+        directory.close()
+        runner.site.close()
+
+
+def test_a_rule_that_raises_is_tried_again_and_sends_nothing_out(tmp_path: Path) -> None:
+    """Here on an action that only a later version knows: it is never taken for an accept, and other lists are not held up."""
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        site.create_list("ant@example.org", ["anne@example.net"])
+        with (
+            contextlib.closing(
+                sqlite3.connect(site.settings.lists.store.removeprefix("sqlite:///"))
+            ) as store,
+            store,
+        ):
+            store.execute(
+                "UPDATE membership SET moderation_action = 'later' WHERE address_key = 'anne@example.net'"
+            )
+        site.start("incoming")
+        site.start("outgoing")
+        site.post("ant@example.org", MAIL.replace(b"zoe@", b"anne@"))
+        wait_until(lambda: site.bus.queue("incoming")["deferred"] == 1)
+        (line,) = site.lines("item.failed")
+        assert "later" in line["error"]
+        site.create_list("bee@example.org", ["bart@example.net"])
+        site.post("bee@example.org", MAIL, reverse_path="bart@example.net")
+        wait_until(sink.recipients)
+        assert sink.recipients() == ["bart@example.net"]

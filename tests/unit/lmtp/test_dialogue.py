@@ -229,6 +229,32 @@ def test_an_error_of_ours_at_rcpt_is_451_and_the_session_goes_on() -> None:
     assert "db down" in talk.parts.events("lmtp.failed")[0]["error"]
 
 
+def test_a_rule_that_raises_is_451_for_its_recipient_alone() -> None:
+    """The others are taken or refused as if nothing had been; the log has list and traceback."""
+    talk = begun()
+    talk.parts.lists.broken = {"bee"}
+    talk.send(ANNE + ANT + BEE + SMALL + ANT + DATA)
+    assert [line[:9] for line in talk.send(stuff(b"x" * 200 + b"\r\n")).splitlines()] == [
+        b"250 2.0.0",
+        b"451 4.3.0",
+        b"552 5.3.4",
+        b"250 2.0.0",
+    ]
+    failed = talk.parts.events("lmtp.failed")
+    assert {(line["list_id"], line["recipient"]) for line in failed} == {
+        ("bee.example.org", "bee@example.org")
+    }
+    assert all(isinstance(line["exc_info"], RuntimeError) for line in failed)
+    assert [item.list_id for item, _ in talk.parts.front.published] == ["ant.example.org"]
+
+
+def test_the_log_names_the_rule_that_refused_a_message() -> None:
+    """As for RCPT; a postmaster greps for it."""
+    talk = begun()
+    talk.send(ANNE + SMALL + DATA + stuff(b"x" * 200 + b"\r\n"))
+    assert [line["rule"] for line in talk.parts.events("lmtp.refused")] == ["max-message-size"]
+
+
 def test_an_error_of_ours_at_the_end_of_data_is_451_for_each_recipient() -> None:
     """And the next message is taken."""
     talk = begun()
