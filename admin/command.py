@@ -18,6 +18,7 @@ import click
 if TYPE_CHECKING:
     from config.clock import Clock
     from config.settings import Settings
+    from lists.records import Origin
     from lists.store import Store
 
 _CONFIG = "postroom.config"  # keys of click's meta, which a command shares with the groups that it is in
@@ -139,6 +140,21 @@ def list_trouble() -> Iterator[None]:
         errors.StoreTooNew,
     ) as error:
         raise Refused(str(error)) from error
+
+
+def origin_of(why: str = "") -> Origin:
+    """Say who gave this command, for the history: the user of the system, and behind sudo the one who asked."""
+    import pwd
+
+    from lists.records import Origin
+
+    uid = os.getuid()
+    try:
+        who = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        who = str(uid)
+    behind = os.environ.get("SUDO_USER", "") if uid == 0 else ""
+    return Origin("command", f"{who} ({behind})" if behind else who, why=why)
 
 
 def spell_list_id(text: str) -> str:

@@ -1,28 +1,27 @@
-"""`members`: who is in a list, in which role."""
+"""`members`: who is in a list, in which role. What concerns one address alone is in member.py."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 import click
 
-from admin.command import Group, Refused, json_option, load_settings, open_store
+from admin import member
+from admin.command import Group, Refused, json_option, load_settings, open_store, origin_of
+from admin.member import ROLES, list_argument, member_facts, member_line, role_option
 from admin.output import printable, say, warn, write_json_list
 
 if TYPE_CHECKING:
     from config.names import ListId
     from lists.model import Member, Role
-    from lists.roster import Roster
     from lists.store import Store
 
 PAGE = 1000  # members of one read: no read stays open while a reader of ours is slow (DESIGN, "Lists' SQLite file")
 MOST_NAMED = 100  # addresses that are looked up one by one, to name those that are not there
 PROGRESS_S = 0.5  # between two words about progress
-_YES_NO = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
-ROLES = ("member", "owner", "moderator", "nonmember")
 
 
 @click.group("members", cls=Group)
@@ -30,7 +29,9 @@ def command() -> None:
     """Add, list, remove and change members."""
 
 
-list_argument = click.argument("list_name", metavar="LIST")
+for each in (member.show, member.log, member.set_):
+    command.add_command(each)
+
 addresses_argument = click.argument("addresses", metavar="[ADDRESS]...", nargs=-1)
 file_option = click.option(
     "--file",
@@ -40,6 +41,7 @@ file_option = click.option(
 skip_option = click.option(
     "--skip-bad", is_flag=True, help="Pass over bad lines instead of refusing them all."
 )
+why_option = click.option("--why", metavar="TEXT", default="", help="For the history.")
 progress_option = click.option(
     "--progress", is_flag=True, help="Tell how far it is also where stderr is no terminal."
 )
@@ -49,18 +51,25 @@ progress_option = click.option(
 @list_argument
 @addresses_argument
 @file_option
-@click.option("--role", type=click.Choice(ROLES), default="member", show_default=True)
+@role_option
 @skip_option
+@why_option
 @progress_option
 def add(
-    list_name: str, addresses: tuple[str, ...], file: str | None, role: Role, skip_bad: bool, progress: bool
+    list_name: str,
+    addresses: tuple[str, ...],
+    file: str | None,
+    role: Role,
+    skip_bad: bool,
+    why: str,
+    progress: bool,
 ) -> None:
     """Add addresses to LIST. Who is there already is counted, and stays as they are."""
     with open_store(load_settings()) as store:
         found = store.find_list(list_name)
         wanted = _gather(addresses, file, skip_bad)
         with _Progress(progress) as told:
-            added = store.add_members(found.list_id, wanted, role, progress=told)
+            added = store.add_members(found.list_id, wanted, role, progress=told, origin=origin_of(why))
     say(f"{added} added to {found.address} as {role}, {len(wanted) - added} were there already")
 
 
@@ -68,9 +77,12 @@ def add(
 @list_argument
 @addresses_argument
 @file_option
-@click.option("--role", type=click.Choice(ROLES), default="member", show_default=True)
+@role_option
 @skip_option
-def remove(list_name: str, addresses: tuple[str, ...], file: str | None, role: Role, skip_bad: bool) -> None:
+@why_option
+def remove(
+    list_name: str, addresses: tuple[str, ...], file: str | None, role: Role, skip_bad: bool, why: str
+) -> None:
     """Remove addresses from LIST; exit 1 when one of them was not in it."""
     with open_store(load_settings()) as store:
         found = store.find_list(list_name)
@@ -78,7 +90,7 @@ def remove(list_name: str, addresses: tuple[str, ...], file: str | None, role: R
         missing = [
             address for address in wanted[:MOST_NAMED] if store.member(found.list_id, address, role) is None
         ]
-        gone = store.remove_members(found.list_id, wanted, role)
+        gone = store.remove_members(found.list_id, wanted, role, origin_of(why))
     say(f"{gone} removed from {found.address}")
     if gone < len(wanted):
         more = f": {', '.join(missing)}" if len(wanted) <= MOST_NAMED else ""
@@ -152,10 +164,10 @@ def ls(list_name: str, role: Role | None, as_json: bool) -> None:
         list_id = store.find_list(list_name).list_id
         members = _page_through(store, list_id, role)
         if as_json:
-            write_json_list(map(_facts, members))
+            write_json_list(map(member_facts, members))
         else:
-            for member in members:
-                say(_line(member))
+            for found in members:
+                say(member_line(found))
 
 
 def _page_through(store: Store, list_id: ListId, role: Role | None) -> Iterator[Member]:
@@ -164,126 +176,3 @@ def _page_through(store: Store, list_id: ListId, role: Role | None) -> Iterator[
     while page := store.members(list_id, role, after=after, limit=PAGE):
         yield from page
         after = page[-1].cursor
-
-
-def _facts(member: Member) -> dict[str, Any]:
-    return {
-        "address": member.address,
-        "role": member.role,
-        "delivery": member.delivery,
-        "moderation_action": member.moderation_action,
-    }
-
-
-def _line(member: Member) -> str:
-    text = f"{member.role:9}  {printable(member.address)}"
-    if not member.delivery:
-        text += "  delivery=no"
-    return text + (f"  moderation_action={member.moderation_action}" if member.moderation_action else "")
-
-
-@command.command()
-@list_argument
-@click.argument("address")
-@json_option
-def show(list_name: str, address: str, as_json: bool) -> None:
-    """Show what LIST knows of one address: each role, and the other addresses of the same person."""
-    with open_store(load_settings()) as store:
-        list_id = store.find_list(list_name).list_id
-        found, also = store.look(
-            lambda roster: (_memberships(roster, list_id, address), _others(roster, address))
-        )
-    if not found:
-        raise Refused(f"{printable(address)} is not in {list_id}")
-    if as_json:
-        write_json_list({**_facts(member), "also": also} for member in found)
-    else:
-        for member in found:
-            say(_line(member))
-        _say_also(also)
-
-
-def _memberships(roster: Roster, list_id: ListId, address: str) -> list[Member]:
-    from lists.model import ROLES
-
-    found = (roster.member(list_id, address, role) for role in ROLES)
-    return [member for member in found if member is not None]
-
-
-def _others(roster: Roster, address: str) -> list[str]:
-    from lists.mailbox import address_key
-
-    key = address_key(address)
-    return [each for each in roster.addresses_of_person(address) if address_key(each) != key]
-
-
-def _say_also(also: list[str]) -> None:
-    if also:
-        say(f"also       {', '.join(map(printable, also))}")
-
-
-@command.command("set")
-@list_argument
-@click.argument("address")
-@click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option("--role", type=click.Choice(ROLES), default="member", show_default=True)
-@click.option(
-    "--also",
-    metavar="OTHER",
-    multiple=True,
-    help="OTHER is the same person's: it may post wherever ADDRESS may, in every list; posts go to ADDRESS alone.",
-)
-@click.option("--not-also", metavar="OTHER", multiple=True, help="OTHER is another person's after all.")
-def set_(
-    list_name: str,
-    address: str,
-    assignments: tuple[str, ...],
-    role: Role,
-    also: tuple[str, ...],
-    not_also: tuple[str, ...],
-) -> None:
-    """Change one member: delivery=yes|no (gets posts), moderation_action=accept|hold|reject|discard|defer, or empty for the list's."""
-    if not (assignments or also or not_also):
-        raise click.UsageError("give KEY=VALUE, --also or --not-also", click.get_current_context())
-    values = _read_assignments(assignments)
-    with open_store(load_settings()) as store:
-        changed = store.set_member(list_name, address, role=role, **values)
-        _link(store, changed, also, not_also)
-        others = store.look(lambda roster: _others(roster, changed.address))
-    say(_line(changed))
-    _say_also(others)
-
-
-def _link(store: Store, member: Member, also: tuple[str, ...], not_also: tuple[str, ...]) -> None:
-    """Make addresses one person's, or no longer; all are looked at before any is changed."""
-    from lists.mailbox import address_key, check_address
-
-    for other in also:
-        check_address(other)
-        if address_key(other) == member.key:
-            raise Refused(f"{printable(other)} is this very address")
-    theirs = {address_key(each) for each in store.look(lambda roster: _others(roster, member.address))}
-    for other in not_also:
-        if address_key(other) not in theirs:
-            raise Refused(f"{printable(other)} is not an address of {printable(member.address)}'s person")
-    for other in also:
-        store.link_addresses(member.address, other)
-    for other in not_also:
-        store.unlink_addresses(member.address, other)
-
-
-def _read_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
-    from lists.model import MemberAction
-
-    values: dict[str, Any] = {}
-    for text in assignments:
-        key, _, value = (part.strip() for part in text.partition("="))
-        if key == "delivery" and value in _YES_NO:
-            values[key] = _YES_NO[value]
-        elif key == "moderation_action" and value in ("", *get_args(MemberAction)):
-            values[key] = value
-        else:
-            raise Refused(
-                f"{text!r}: write delivery=yes|no or moderation_action={'|'.join(get_args(MemberAction))}"
-            )
-    return values

@@ -26,6 +26,9 @@ class Roster(Protocol):
     def member(self, list_id: ListId, address: str, role: Role = "member") -> Member | None:
         """Return the member with this very address, None for anybody else."""
 
+    def roles(self, list_id: ListId, address: str) -> Sequence[Member]:
+        """Return the memberships of this very address, one for each role that it has."""
+
     def member_by_id(self, number: int) -> tuple[ListId, Member] | None:
         """Return the membership that a VERP token names, None when it is over."""
 

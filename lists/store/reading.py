@@ -38,6 +38,11 @@ class StoreRoster:
         row = self._row(list_id)
         return None if row is None else members.find_member(self._connection, row, address, role)
 
+    def roles(self, list_id: ListId, address: str) -> tuple[Member, ...]:
+        """Return the memberships of this very address, one for each role that it has."""
+        row = self._row(list_id)
+        return () if row is None else members.memberships_of(self._connection, row, address)
+
     def member_by_id(self, number: int) -> tuple[ListId, Member] | None:
         """Return the membership that a VERP token names, None when it is over."""
         return members.member_by_id(self._connection, number)
