@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from admin.command import Group, json_option, load_settings, open_store
+from admin.command import Group, json_option, load_settings, open_store, origin_of
 from admin.output import printable, say, write_listing
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add(words: tuple[str, ...]) -> None:
     list_name, pattern = _split(words)
     with open_store(load_settings()) as store:
         list_id = _list_id(store, list_name)
-        is_new = store.add_ban(pattern, list_id)
+        is_new = store.add_ban(pattern, list_id, origin_of())
     say(f"{printable(pattern)} may not post to {_where(list_id)}{'' if is_new else ', as before'}")
 
 
@@ -58,7 +58,7 @@ def rm(words: tuple[str, ...]) -> None:
     list_name, pattern = _split(words)
     with open_store(load_settings()) as store:
         list_id = _list_id(store, list_name)
-        store.remove_ban(pattern, list_id)
+        store.remove_ban(pattern, list_id, origin_of())
     say(f"{printable(pattern)} is no longer banned from {_where(list_id)}")
 
 

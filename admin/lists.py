@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from admin.command import Group, Refused, json_option, load_settings, open_store
+from admin.command import Group, Refused, json_option, list_trouble, load_settings, open_store, origin_of
 from admin.output import as_json as spell_json
-from admin.output import printable, say, warn, write_listing
+from admin.output import printable, say, warn, write_json_list, write_listing
 
 if TYPE_CHECKING:
     from lists.model import MailingList
@@ -20,7 +20,7 @@ LONG_NAME = 31  # octets; NAME-confirm+TOKEN of a longer one has over 64 (RFC 53
 
 @click.group("lists", cls=Group)
 def command() -> None:
-    """Create, show, change and remove lists."""
+    """Create, show, change, move and remove lists."""
 
 
 set_option = click.option(
@@ -28,7 +28,7 @@ set_option = click.option(
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A setting; repeatable. lists show names all.",
+    help="A setting; repeatable. lists settings tells all.",
 )
 
 
@@ -40,7 +40,7 @@ def create(address: str, owners: tuple[str, ...], assignments: tuple[str, ...]) 
     """Create the list ADDRESS. It takes mail within a second."""
     settings = load_settings()
     with open_store(settings) as store:
-        made = store.create_list(address, assignments, owners)
+        made = store.create_list(address, assignments, owners, origin_of())
     if len(made.name.encode()) > LONG_NAME:
         warn(
             f"{made.name} has over {LONG_NAME} octets: some of its addresses with a token pass the 64 that every mail system takes"
@@ -87,8 +87,6 @@ def show(list_name: str, as_json: bool) -> None:
 
 
 def _write_settings(shown: MailingList) -> None:
-    from textwrap import wrap
-
     from lists.model import ListSettings
     from lists.options import describe_option, option_names, show_value
 
@@ -101,8 +99,45 @@ def _write_settings(shown: MailingList) -> None:
             else f"   (default: {show_value(getattr(default, name)) or 'empty'})"
         )
         say(f"\n{name} = {printable(show_value(value))}{mark}")
-        for line in wrap(describe_option(name), 96):
-            say(f"    {line}")
+        _write_meaning(describe_option(name))
+
+
+@command.command("settings")
+@click.argument("name", required=False)
+@json_option
+def settings_(name: str | None, as_json: bool) -> None:
+    """Tell every setting that a list has: what it takes, its default, what it means."""
+    from lists.options import check_name, option_names
+
+    with list_trouble():
+        names = option_names() if name is None else (check_name(name),)
+    rows = [_explain(each) for each in names]
+    if as_json:
+        write_json_list(rows)
+        return
+    for row in rows:
+        default = printable(row["default"]) or "empty"
+        say(f"{row['name']} = {row['takes']}   (default: {default})")
+        _write_meaning(row["meaning"])
+
+
+def _explain(name: str) -> dict[str, str]:
+    from lists.model import ListSettings
+    from lists.options import describe_option, describe_type, show_value
+
+    return {
+        "name": name,
+        "takes": describe_type(name),
+        "default": show_value(getattr(ListSettings(), name)),
+        "meaning": describe_option(name),
+    }
+
+
+def _write_meaning(meaning: str) -> None:
+    from textwrap import wrap
+
+    for line in wrap(meaning, 96):
+        say(f"    {line}")
 
 
 @command.command("set")
@@ -113,7 +148,7 @@ def set_(list_name: str, assignments: tuple[str, ...]) -> None:
     with open_store(load_settings()) as store:
         from lists.options import show_value
 
-        changed = store.set_options(list_name, assignments)
+        changed = store.set_options(list_name, assignments, origin_of())
     for name in dict.fromkeys(text.partition("=")[0].strip().lower() for text in assignments):
         say(f"{name} = {printable(show_value(getattr(changed, name)))}")
 
@@ -128,7 +163,7 @@ def remove(list_name: str, yes: bool) -> None:
         count = store.count_members(doomed.list_id)
         if not yes and sys.stdin.isatty():
             _ask(doomed, count)
-        store.remove_list(doomed.list_id)
+        store.remove_list(doomed.list_id, origin_of())
     say(f"{doomed.address} removed, {count} members with it")
 
 

@@ -145,7 +145,9 @@ def _write_everything(facts: dict[str, Any]) -> None:
         say("")
     _say_also(facts["also"])
     for request in facts["requests"]:
-        say(f"request {request['id']} to {request['kind']}: {request['state']}, until {_time(request['expires_at'])}")
+        say(
+            f"request {request['id']} to {request['kind']}: {request['state']}, until {_time(request['expires_at'])}"
+        )
     if facts["evidence"]:
         _write_bounces(facts)
     if facts["history"]:
@@ -166,7 +168,9 @@ def _write_bounces(facts: dict[str, Any]) -> None:
 
 
 def _spelled(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: _time(value) if name.endswith(("_at", "_until")) else value for name, value in facts.items()}
+    return {
+        name: _time(value) if name.endswith(("_at", "_until")) else value for name, value in facts.items()
+    }
 
 
 def _time(at: Any) -> str:
@@ -214,13 +218,23 @@ def _page_through(store: Store, list_id: str, address: str | None, limit: int) -
 
 
 def _told(entry: dict[str, Any], *, with_address: bool) -> str:
-    change = f"{entry['old']} -> {entry['new']}" if entry["old"] and entry["new"] else entry["old"] or entry["new"]
+    change = (
+        f"{entry['old']} -> {entry['new']}" if entry["old"] and entry["new"] else entry["old"] or entry["new"]
+    )
     if entry["old"] and not entry["new"]:
         change = f"no longer {entry['old']}"
     origin = ", ".join(
-        filter(None, (entry["cause"], entry["who"], entry["why"], entry["item_id"] and f"item {entry['item_id']}"))
+        filter(
+            None,
+            (entry["cause"], entry["who"], entry["why"], entry["item_id"] and f"item {entry['item_id']}"),
+        )
     )
-    words = (_time(entry["at"]), (entry["address"] or "(list)") if with_address else "", entry["what"], change)
+    words = (
+        _time(entry["at"]),
+        (entry["address"] or "(list)") if with_address else "",
+        entry["what"],
+        change,
+    )
     return printable("  ".join((*filter(None, words), f"({origin})")))
 
 

@@ -12,7 +12,7 @@ import click
 from admin import member
 from admin.command import Group, Refused, json_option, load_settings, open_store, origin_of
 from admin.member import ROLES, list_argument, member_facts, member_line, role_option
-from admin.output import printable, say, warn, write_json_list
+from admin.output import say, warn, write_json_list
 
 if TYPE_CHECKING:
     from config.names import ListId

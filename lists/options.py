@@ -48,13 +48,34 @@ def describe_option(name: str) -> str:
     return next((meta.description for meta in _DESCRIBED[name].__metadata__ if meta.description), "")
 
 
+def describe_type(name: str) -> str:
+    """Return what an option takes, as a person writes it: "yes|no", its choices, or what the text is."""
+    kind = _TYPES[name]
+    if kind is bool:
+        return "yes|no"
+    if kind is int:
+        return "NUMBER"
+    if get_origin(kind) is tuple:
+        return "LINES" if name in _BY_LINE else "ENTRIES"
+    return "|".join(get_args(kind)) or "TEXT"
+
+
+def check_name(name: str) -> str:
+    """Return the name of an option if it is one; raises BadOption with the nearest one, or with where they all are."""
+    name = name.strip().lower()
+    if name not in _TYPES:
+        near = difflib.get_close_matches(name, option_names(), n=1, cutoff=0.5)
+        hint = "" if near else "; bin/postroom lists settings tells all"
+        raise BadOption(name, f"there is no such option{hint}", near[0] if near else "")
+    return name
+
+
 def change_settings(settings: ListSettings, assignments: Iterable[str]) -> ListSettings:
     """Return `settings` with each "KEY=VALUE" applied; raises BadOption and changes nothing."""
     values = {}
     for text in assignments:
         name, equals, value = text.partition("=")
-        name = name.strip().lower()
-        _check_name(name)
+        name = check_name(name)
         if not equals:
             raise BadOption(name, "needs a value: write KEY=VALUE")
         values[name] = _read(name, value.strip(" "))
@@ -89,12 +110,6 @@ def to_rows(settings: ListSettings) -> dict[str, str]:
 def from_rows(rows: Mapping[str, str]) -> ListSettings:
     """Read what `to_rows` wrote; rows are ours, so they are not checked pattern by pattern again."""
     return msgspec.convert({name: msgspec.json.decode(text) for name, text in rows.items()}, ListSettings)
-
-
-def _check_name(name: str) -> None:
-    if name not in _TYPES:
-        near = difflib.get_close_matches(name, option_names(), n=1, cutoff=0.5)
-        raise BadOption(name, "there is no such option", near[0] if near else "")
 
 
 def _read(name: str, text: str) -> Any:
