@@ -95,7 +95,12 @@ def _judge_message(
     is_report = wire is not None and accept.read_header(wire).is_report
     answer = directory.judge_data(taken.destination, post, is_report=is_report)
     if taken.destination.purpose != "post":
-        return _refused(answer) if isinstance(answer, Refused) else _taken(answer)
+        if isinstance(answer, Refused):
+            return _refused(answer)
+        facts = _taken(answer)
+        if not answer.destination.list_id:
+            facts["text"] += f" of the site, for {settings.site.owner or 'nobody: [site] owner is not set'}"
+        return facts
     findings = directory.explain_post(taken.destination.list_id, post)
     if isinstance(answer, Refused) and not _may_be_rescued(directory, taken, answer, post):
         return _refused(answer, findings)

@@ -257,6 +257,16 @@ def test_one_member_can_be_changed(site: StoppedSite) -> None:
     assert (row["delivery"], row["moderation_action"]) == (False, "hold")
 
 
+def test_an_alias_domain_has_no_lists_of_its_own(site: StoppedSite) -> None:
+    site.file.write_text('[site]\ndomain_aliases = {"old.example" = "example.org"}\n' + site.file.read_text())
+    assert_refused(
+        site.call("lists", "create", "bee@old.example"), "another name of example.org", "bee@example.org"
+    )
+    assert (
+        site.call("why", "a@x.org", "ant@OLD.example", "--json").json()["text"].endswith("of ant.example.org")
+    )
+
+
 # Persons
 
 
@@ -349,6 +359,20 @@ def test_why_answers_as_the_front_end_would(
 def test_why_tells_whom_a_sender_stands_for(closed: StoppedSite) -> None:
     done = closed.call("why", "SRS0=h=t=x.org=a@forward.example", ANT)
     assert done.out.startswith("sender: stands for a@x.org too (form srs0)\naccepted: 250 2.1.5")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [("", "for nobody: [site] owner is not set"), ('[site]\nowner = "root@x.org"\n', "for root@x.org")],
+)
+def test_why_tells_who_reads_postmaster(site: StoppedSite, config: str, words: str) -> None:
+    site.file.write_text(config + site.file.read_text())
+    done = site.call("why", "stranger@x.org", "Postmaster@example.org")
+    assert (done.code, done.err) == (0, "")
+    assert (
+        done.out
+        == f"accepted: 250 2.1.5 goes to queue owner as owner of the site, {words} (rule open-address)\n"
+    )
 
 
 def test_why_tells_a_person_the_reply_and_the_rule(closed: StoppedSite) -> None:

@@ -120,6 +120,25 @@ def test_an_address_linked_a_moment_ago_is_not_refused(post: Post, wire: Wire) -
     wait_until(lambda: asked(wire, "member@work.example") == "550 5.7.1", 1.5)
 
 
+def test_a_client_that_an_mta_names_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    """What one client asks for is not another's fault, and the MTA itself goes on."""
+    with running_post(tmp_path, guesses_per_client=5) as running:
+        running.store.create_list("closed@example.org", ["generic_nonmember_action=reject"])
+        running.start_front()
+        with Wire.connect(running.unix) as wire:
+
+            def guess(addr: str) -> str:
+                return wire.codes(f"XFORWARD ADDR={addr}", f"MAIL FROM:<{STRANGER}>", CLOSED, "RSET")[2]
+
+            assert [guess("203.0.113.9") for _ in range(7)] == ["550 5.7.1"] * 5 + ["451 4.7.1"] * 2
+            assert guess("203.0.113.10") == "550 5.7.1"
+            assert [guess(f"IPV6:2001:db8::{number}") for number in range(7)][4:6] == [
+                "550 5.7.1",
+                "451 4.7.1",
+            ]
+            assert asked(wire, STRANGER) == "550 5.7.1"
+
+
 def test_guessing_ends_in_451_for_everybody(tmp_path: Path) -> None:
     """The same octets for a member and a stranger, in a new connection too; open lists go on."""
     with running_post(tmp_path, guesses_per_peer=20) as running:
