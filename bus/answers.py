@@ -123,6 +123,8 @@ class Answers:
                     "state": flow.state,
                     "reason": flow.reason,
                     "full": list(flow.full),
+                    "delay_ms": flow.delay_ms,
+                    "fronts": flow.fronts,
                     "resting": sorted(hub.flow.stopped),  # not leased, since what they lead to is full
                 },
                 "epoch": hub.epoch,

@@ -19,9 +19,11 @@ import zmq
 from bus.books import imbalance
 from bus.committer import Committer
 from bus.hub import Hub, make_clock
+from bus.intake import MAX_PENDING
 from bus.journal import open_journal
 from bus.journal.api import Busy, Counters, Trim, Unusable
 from bus.lending import Lending
+from bus.memory import available_octets, find_groups
 from bus.requests import PUB, WORK, Requests
 from bus.sockets import bind, receive
 from bus.writer import EX_SOFTWARE, Log
@@ -51,6 +53,7 @@ class Broker:
         self._sockets = sockets
         self._requests = Requests(hub, child.instance)
         self._lending = Lending(hub)
+        self._groups = find_groups()
         self._is_stopping = False
         self._orphan_until = 0.0  # monotonic; 0: master lives, or there never was one
         self._is_tick_owed = False  # something happened since timers were looked at
@@ -141,13 +144,14 @@ class Broker:
         self._next["tick"] = now + TICK_S
         hub.dispatch.tick(hub.clock.time_ms())
         hub.flow.look_at_queues(hub.dispatch.queues.values())
-        if hub.flow.decide(is_journal_stuck=hub.committer.busy_s > STUCK_S):
-            hub.tell_flow()
+        hub.flow.look_at_load(max(hub.committer.octets / MAX_PENDING, hub.committer.busy_s / STUCK_S))
+        self._decide_flow()
         if hub.committer.is_out_of_room and hub.flow.flow.reason != "disk":
             hub.committer.ask(lambda journal: journal.free_octets(), self._note_room)
         if now >= self._next["second"]:
             self._next["second"] = now + 1.0
             self._requests.attendance.check_silence(now)
+            hub.flow.look_at_memory(available_octets(self._groups))
             hub.committer.ask(lambda journal: journal.free_octets(), self._note_room)
         if now >= self._next["beat"]:
             self._next["beat"] = now + BEAT_S
@@ -163,11 +167,16 @@ class Broker:
         hub = self._hub
         was_stopped = hub.flow.flow.reason == "disk"
         hub.flow.look_at_disk(*room, is_failing=hub.committer.is_out_of_room)
-        if hub.flow.decide(is_journal_stuck=hub.committer.busy_s > STUCK_S):
+        self._decide_flow()
+        if was_stopped and hub.flow.flow.reason != "disk":
+            hub.log.warning("journal.resumed", free=room[0])
+            hub.committer.ask(lambda journal: journal.restore_ballast(), _nothing)
+
+    def _decide_flow(self) -> None:
+        hub = self._hub
+        fronts = len(hub.peers.of_role("front"))
+        if hub.flow.decide(is_journal_stuck=hub.committer.busy_s > STUCK_S, fronts=fronts):
             hub.tell_flow()
-            if was_stopped and hub.flow.flow.reason != "disk":
-                hub.log.warning("journal.resumed", free=room[0])
-                hub.committer.ask(lambda journal: journal.restore_ballast(), _nothing)
 
     def _check_books(self, counters: dict[Queue, Counters]) -> None:
         for queue in self._hub.queues():

@@ -39,6 +39,7 @@ class Hub:
         self.post = Post(self.peers, sockets)
         self.dispatch = Dispatch(settings.bus.crashes_before_shunt, random.random)
         self.flow = FlowGauge(make_marks(settings))
+        self._closed: tuple[str, str, tuple[Queue, ...]] = ("ok", "", ())  # what the log was told last
         self.fresh = Fresh()
 
     def add(self, rows: Iterable[Row], items: Iterable[Item], works: Mapping[ItemId, Work]) -> None:
@@ -80,7 +81,12 @@ class Hub:
     def tell_flow(self) -> None:
         """Tell front-ends and the log what may come in from now on."""
         flow = self.flow.flow
-        self.log.warning("flow.changed", state=flow.state, reason=flow.reason, full=list(flow.full))
+        closed = (flow.state, flow.reason, flow.full)
+        if closed != self._closed:
+            self._closed = closed
+            self.log.warning("flow.changed", state=flow.state, reason=flow.reason, full=list(flow.full))
+        else:
+            self.log.debug("flow.changed", delay_ms=flow.delay_ms, fronts=flow.fronts)
         self.post.tell(self.peers.of_role("front"), FlowChanged(flow))
 
     def queues(self) -> list[Queue]:
@@ -97,6 +103,7 @@ def make_marks(settings: Settings) -> Marks:
         max_items=settings.bus.max_items,
         max_bytes=settings.bus.max_bytes,
         min_free=settings.bus.min_free,
+        min_memory=settings.bus.min_memory,
         addressed=frozenset(own.union(built_in)),
     )
 

@@ -189,7 +189,7 @@ class Flow(Struct, frozen=True, omit_defaults=True):
     state: str = "ok"  # ok, or stop with a reason: disk, memory, journal
     reason: str = ""
     full: tuple[Queue, ...] = ()  # over their mark: mail to their addresses is told 452, other mail is taken
-    delay_ms: int = 0  # mail comes faster than it is written down: MAIL is answered so much later
+    delay_ms: int = 0  # 0 to 1000; mail comes faster than it is written down: MAIL is answered so much later
     fronts: int = 1  # front-ends that share the limits of the site
 
 

@@ -216,6 +216,12 @@ class BusSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Free octets of the journal's disk under which no new mail is taken; on a small disk a tenth of it, if less."
         ),
     ] = 128 * 2**20
+    min_memory: Annotated[
+        Octets,
+        Meta(
+            description="Available octets of memory (of the machine, and of a control group with a limit) under which no new mail is taken: 451 4.3.2. 0: never refused for that."
+        ),
+    ] = 64 * 2**20
     ballast: Annotated[
         Octets,
         Meta(

@@ -4,6 +4,8 @@ Limits are the site's; each front-end has its share of them. A peer is an IP add
 any user that may open the socket could shut the MTA out; by user, only itself.
 """
 
+from collections.abc import Callable
+
 from lmtp import replies
 from lmtp.replies import Reply
 
@@ -11,25 +13,21 @@ from lmtp.replies import Reply
 class Crowd:
     """The connections of one process; the limits are `[lmtp] max_connections` and `max_connections_per_peer`."""
 
-    def __init__(self, max_connections: int, max_per_peer: int) -> None:
+    def __init__(self, max_connections: int, max_per_peer: int, fronts: Callable[[], int]) -> None:
         self._max_connections = max_connections
         self._max_per_peer = max_per_peer
-        self._fronts = 1
+        self._fronts = fronts  # how many front-ends share these
         self._peers: dict[object, str] = {}
         self._by_peer: dict[str, int] = {}
-
-    def share(self, fronts: int) -> None:
-        """Take this process's share when so many front-ends serve the site."""
-        self._fronts = fronts
 
     @property
     def is_full(self) -> bool:
         """Whether nobody more is let in."""
-        return len(self._peers) >= _share(self._max_connections, self._fronts)
+        return len(self._peers) >= self._share(self._max_connections)
 
     def refuse(self, peer: str) -> Reply | None:
         """Say why this peer is not let in now."""
-        if self._by_peer.get(peer, 0) >= _share(self._max_per_peer, self._fronts):
+        if self._by_peer.get(peer, 0) >= self._share(self._max_per_peer):
             return replies.TOO_MANY_OF_PEER
         return replies.TOO_MANY_CONNECTIONS if self.is_full else None
 
@@ -46,6 +44,5 @@ class Crowd:
             if not self._by_peer[peer]:
                 del self._by_peer[peer]
 
-
-def _share(limit: int, fronts: int) -> int:
-    return -(-limit // fronts)
+    def _share(self, limit: int) -> int:
+        return -(-limit // self._fronts())

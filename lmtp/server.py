@@ -37,7 +37,7 @@ class Server:
         self.idle_timeout_s = lmtp.idle_timeout_s
         self.data_timeout_s = lmtp.data_timeout_s
         self._connections: set[Connection] = set()
-        self._crowd = Crowd(lmtp.max_connections, lmtp.max_connections_per_peer)
+        self._crowd = Crowd(lmtp.max_connections, lmtp.max_connections_per_peer, lambda: service.fronts)
         self._prefix = os.urandom(4).hex()
         self._numbers = itertools.count(1)
         self._loop = asyncio.get_running_loop()
@@ -85,7 +85,6 @@ class Server:
         """Tell clients that were silent or slow for too long, and drop those that do not leave."""
         now = self._loop.time()
         self.service.look_around(now)
-        self._crowd.share(self.service.fronts)
         for connection in tuple(self._connections):
             if connection.closing_s:
                 patience_s = self.idle_timeout_s if connection.is_owed_replies else LINGER_S

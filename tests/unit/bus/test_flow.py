@@ -7,7 +7,13 @@ from bus.order import QueueOrder
 from config.names import INCOMING, OUTGOING, OWNER, ItemId, ListId, Queue
 
 MIB = 2**20
-MARKS = Marks(max_items=10, max_bytes=1000, min_free=100 * MIB, addressed=frozenset({INCOMING, OWNER}))
+MARKS = Marks(
+    max_items=10,
+    max_bytes=1000,
+    min_free=100 * MIB,
+    min_memory=100 * MIB,
+    addressed=frozenset({INCOMING, OWNER}),
+)
 
 
 def make_queue(queue: Queue, items: int, size: int = 1) -> QueueOrder:
@@ -96,3 +102,34 @@ def test_mail_under_way_is_refused_only_far_above_the_mark() -> None:
     assert not gauge.is_above_all(make_queue(OWNER, 12))
     assert gauge.is_above_all(make_queue(OWNER, 13))
     assert gauge.is_above_all(make_queue(OWNER, 1, 1251))
+
+
+def test_memory_stops_everything_until_there_is_a_quarter_more() -> None:
+    """What is refused in time needs no process to be killed."""
+    gauge = FlowGauge(MARKS)
+    reasons = []
+    for available in (100 * MIB, 100 * MIB - 1, 125 * MIB - 1, 125 * MIB):
+        gauge.look_at_memory(available)
+        gauge.decide(is_journal_stuck=False)
+        reasons.append((gauge.flow.state, gauge.flow.reason))
+    assert reasons == [("ok", ""), ("stop", "memory"), ("stop", "memory"), ("ok", "")]
+
+
+def test_mail_is_delayed_more_and_more_before_it_is_refused() -> None:
+    """And less only when a fifth of each step is gone, so that front-ends are not told ten times a second."""
+    gauge = FlowGauge(MARKS)
+    delays = []
+    for load in (0.0, 0.24, 0.25, 0.21, 0.5, 0.41, 0.39, 0.8, 0.61, 0.59, 0.19):
+        gauge.look_at_load(load)
+        gauge.decide(is_journal_stuck=False)
+        delays.append(gauge.flow.delay_ms)
+    assert delays == [0, 0, 250, 250, 500, 500, 250, 1000, 1000, 500, 0]
+    assert gauge.flow.state == "ok"
+
+
+def test_front_ends_are_told_how_many_share_the_limits() -> None:
+    """Nobody is one."""
+    gauge = FlowGauge(MARKS)
+    assert not gauge.decide(is_journal_stuck=False, fronts=0)
+    assert gauge.decide(is_journal_stuck=False, fronts=3)
+    assert gauge.flow == Flow(fronts=3)

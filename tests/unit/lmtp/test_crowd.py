@@ -14,7 +14,7 @@ from tests.support.wire import Wire, code
 
 def test_one_peer_too_many_is_refused_and_others_come_in() -> None:
     """Whoever leaves makes room; leaving twice makes no more."""
-    crowd = Crowd(10, 2)
+    crowd = Crowd(10, 2, lambda: 1)
     crowd.joined("a", "uid:33")
     crowd.joined("b", "uid:33")
     assert crowd.refuse("uid:33") is replies.TOO_MANY_OF_PEER
@@ -28,15 +28,15 @@ def test_one_peer_too_many_is_refused_and_others_come_in() -> None:
 
 def test_each_front_end_has_its_share_of_the_connections() -> None:
     """Rounded up, so that nobody is left with none."""
-    crowd = Crowd(10, 5)
-    crowd.share(3)
+    fronts = [3]
+    crowd = Crowd(10, 5, lambda: fronts[0])
     for number in range(4):
         assert not crowd.is_full
         crowd.joined(number, f"192.0.2.{number // 2}")
         assert (crowd.refuse("192.0.2.0") is None) == (number == 0)
     assert crowd.is_full
     assert crowd.refuse("192.0.2.9") is replies.TOO_MANY_CONNECTIONS
-    crowd.share(1)
+    fronts[0] = 1
     assert crowd.refuse("192.0.2.9") is None
 
 
