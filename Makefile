@@ -5,7 +5,7 @@ STAMP := .venv/.complete
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick check format bench lock clean
+.PHONY: help setup run test quick check format bench exam lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ format: setup  ## put the code into the project's format
 
 bench: setup  ## measure beside aiosmtpd and GNU Mailman, print the tables (ARGS=--quick, ARGS=--record; see docs/bench.md)
 	$(PY) -m bench $(ARGS)
+
+exam: setup  ## tell the stories of tests/conformance to Postroom, aiosmtpd and GNU Mailman, print who passes (ARGS=--record; see docs/conformance.md)
+	$(PY) -m tests.support.exam $(ARGS)
 
 lock: setup  ## renew requirements.lock from pyproject.toml
 	$(PY) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv

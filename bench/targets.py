@@ -127,15 +127,16 @@ class Stock:
 
 
 class Mailman:
-    """M: Mailman's LMTP runner alone, its other runners not started, so that they take no CPU from it; three lists."""
+    """M: Mailman's LMTP runner alone, its other runners not started, so that they take no CPU from it; three lists, or those named."""
 
     name = "M"
 
-    def __init__(self) -> None:
+    def __init__(self, lists: Sequence[str] = ()) -> None:
         self.address: Address = ("127.0.0.1", free_port())
+        self._lists = lists or [list_address(number) for number in range(LISTS)]
         self._folder = OUT / "mailman"
         self._programs = self._folder / "venv" / "bin"
-        self._queue = self._folder / "var" / "queue"
+        self.queue = self._folder / "var" / "queue"
         self._process: Process | None = None
 
     def start(self) -> None:
@@ -144,8 +145,8 @@ class Mailman:
         self._install()
         shutil.rmtree(self._folder / "var", ignore_errors=True)
         (self._folder / "mailman.cfg").write_text(self._configuration())
-        for number in range(LISTS):
-            self._run("mailman", *_root_option(), "-C", "mailman.cfg", "create", list_address(number))
+        for address in self._lists:
+            self._run("mailman", *_root_option(), "-C", "mailman.cfg", "create", address)
         # Alone like this it needs no master; the slice says that it is the only one of its kind.
         command = (self._programs / "runner", "-C", "mailman.cfg", "--runner=lmtp:0:1")
         self._process = Process(command, self._folder, self._folder / "runner.log")
@@ -158,7 +159,7 @@ class Mailman:
 
     def settle(self) -> None:
         """Throw away what it queued."""
-        for path in self._queue.glob("*/*.pck"):
+        for path in self.queue.glob("*/*.pck"):
             path.unlink()
 
     def pids(self) -> Sequence[int]:

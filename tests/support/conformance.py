@@ -37,6 +37,7 @@ LISTS: Final[Mapping[str, Sequence[str]]] = {
     "small@example.org": [OPEN, "max_message_size=300"],
     "closed@example.org": ["generic_nonmember_action=reject"],
 }
+FAILPOINTS: Final = {"": "", "storage": "front.publish.before=error"}
 MEMBER: Final = ("closed@example.org", "member@example.net")
 
 
@@ -122,13 +123,15 @@ class ConformanceSite:
 
 
 @contextlib.contextmanager
-def conformance_site(folder: Path, settings: Sequence[str] = ()) -> Iterator[ConformanceSite]:
-    """Run the site, with these lines of [lmtp]."""
+def conformance_site(
+    folder: Path, settings: Sequence[str] = (), fault: str = ""
+) -> Iterator[ConformanceSite]:
+    """Run the site, with these lines of [lmtp], and one of transcript.FAULTS."""
     with running_post(folder, **tomllib.loads("\n".join(settings))) as post:
         for address, options in LISTS.items():
             post.store.create_list(address, options)
         post.store.add_members(MEMBER[0], [MEMBER[1]], "member")
-        post.start_front()
+        post.start_front(FAILPOINTS[fault])
         with QueueShelf(post) as shelf:
             yield ConformanceSite(post, shelf)
 
@@ -138,15 +141,16 @@ def sites_by_settings(
     make_folder: Callable[[str], Path],
 ) -> Iterator[Callable[[Story], ConformanceSite]]:
     """Give each story its site; a site is started when the first story asks for it, and all end together."""
-    running: dict[tuple[str, ...], ConformanceSite] = {}
+    running: dict[tuple[tuple[str, ...], str], ConformanceSite] = {}
     with contextlib.ExitStack() as stack:
 
         def site_of(story: Story) -> ConformanceSite:
-            if story.settings not in running:
+            key = (story.settings, story.fault)
+            if key not in running:
                 folder = make_folder(f"site{len(running)}")
-                running[story.settings] = stack.enter_context(conformance_site(folder, story.settings))
-            running[story.settings].give(story.given)
-            return running[story.settings]
+                running[key] = stack.enter_context(conformance_site(folder, *key))
+            running[key].give(story.given)
+            return running[key]
 
         yield site_of
 

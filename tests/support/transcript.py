@@ -82,6 +82,7 @@ ACTS: Final = {
     "hang up": "the client closes at once and reads nothing more",
     "connect": "the client connects anew",
 }
+FAULTS: Final = ("storage",)
 PACES: Final = ("as written", "whole", "octets")
 
 
@@ -93,13 +94,9 @@ class Story(Struct, frozen=True):
     clauses: tuple[str, ...]
     settings: tuple[str, ...]  # lines of [lmtp] that the site must have
     given: tuple[str, ...]  # command lines of bin/postroom that come first
+    fault: str  # what the server cannot do meanwhile: "" or one of FAULTS
     paces: tuple[str, ...]
     steps: tuple[Step, ...]
-
-    @property
-    def is_ours_alone(self) -> bool:
-        """Whether it asks for what only a Postroom can be told to do."""
-        return bool(self.settings or self.given)
 
 
 def stories(folder: Path = FOLDER) -> list[Story]:
@@ -130,7 +127,13 @@ class _Reader:
         self._name = name
         self._lines: Iterator[tuple[int, str]] = iter(enumerate(text.splitlines(), 1))
         self._title = ""
-        self._heads: dict[str, list[str]] = {"Clause": [], "Setting": [], "Given": [], "Pace": []}
+        self._heads: dict[str, list[str]] = {
+            "Clause": [],
+            "Setting": [],
+            "Given": [],
+            "Fault": [],
+            "Pace": [],
+        }
         self._steps: list[Step] = []
 
     def story(self) -> Story:
@@ -149,6 +152,7 @@ class _Reader:
             tuple(clause for line in self._heads["Clause"] for clause in _SEPARATE.split(line)),
             tuple(self._heads["Setting"]),
             tuple(self._heads["Given"]),
+            "".join(self._heads["Fault"]),
             paces,
             tuple(self._steps),
         )
@@ -160,6 +164,8 @@ class _Reader:
             return "no Clause"
         if not any(isinstance(step, Expect) for step in self._steps):
             return "expects nothing"
+        if not set(self._heads["Fault"]) <= set(FAULTS):
+            return f"Fault is one of {', '.join(FAULTS)}"
         return "" if set(paces) <= set(PACES) else f"Pace is one of {', '.join(PACES)}"
 
     def _read(self, number: int, line: str) -> None:
