@@ -23,7 +23,7 @@ from tests.support.loop_thread import LoopThread
 from tests.support.site import POSTROOM, write_toml
 from tests.support.transcript import Stored, Story
 from tests.support.waiting import wait_until
-from tests.support.wire import Address
+from tests.support.wire import Address, Wire
 
 QUEUES: Final = (INCOMING, BOUNCES, CONFIRM, MEMBERSHIP, OWNER, REQUEST)
 SLOTS: Final = 50
@@ -98,24 +98,27 @@ class ConformanceSite:
         return self._post.unix if kind == "unix" else self._post.tcp
 
     def give(self, commands: Sequence[str]) -> None:
-        """Have bin/postroom done what a story asks for, once."""
-        for command in commands:
-            if command not in self._given:
-                self._given.add(command)
-                done = subprocess.run(
-                    [
-                        POSTROOM,
-                        *shlex.split(command),
-                        "--config",
-                        str(write_configuration(self._post.settings)),
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    timeout=30,
-                    check=False,
-                )
-                assert done.returncode == 0, f"postroom {command}: {done.stderr}"
+        """Have bin/postroom done what a story asks for, once; returns when the front-end knows it."""
+        new = [command for command in commands if command not in self._given]
+        for command in new:
+            self._given.add(command)
+            arguments = [*shlex.split(command), "--config", str(write_configuration(self._post.settings))]
+            done = subprocess.run(
+                [POSTROOM, *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            assert done.returncode == 0, f"postroom {command}: {done.stderr}"
+        if new:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """Be refused: before it says so, the front-end asks the store and reads what has changed."""
+        with Wire.connect(self._post.tcp) as wire:
+            assert wire.codes("MAIL FROM:<>", "RCPT TO:<nolist@example.org>")[1] == "550 5.1.1"
 
     def errors(self) -> list[dict[str, Any]]:
         """Return what the front-end logged about errors of its own."""

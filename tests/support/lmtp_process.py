@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,10 @@ class Post:
 
 
 @contextlib.contextmanager
-def running_post(folder: Path, *, bus: bool = True, **lmtp: Any) -> Iterator[Post]:
-    """Run a bus (unless `bus` is false), and bind a TCP and a unix socket; `lmtp` are settings of that table.
+def running_post(
+    folder: Path, *, bus: bool = True, site: Mapping[str, Any] | None = None, **lmtp: Any
+) -> Iterator[Post]:
+    """Run a bus (unless `bus` is false), and bind a TCP and a unix socket; `site` and `lmtp` are settings of these tables.
 
     What still runs in the end is killed.
     """
@@ -136,7 +138,7 @@ def running_post(folder: Path, *, bus: bool = True, **lmtp: Any) -> Iterator[Pos
     settings = bus_process.make_settings(folder)
     settings = replace(
         settings,
-        site=replace(settings.site, run=str(short), name="lists.example.org"),
+        site=replace(settings.site, run=str(short), name="lists.example.org", **(site or {})),
         lists=replace(settings.lists, store=f"sqlite:///{folder}/lists.db"),
         lmtp=LmtpSettings(**lmtp),
     )
