@@ -118,6 +118,44 @@ class ListSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Who may join by themselves. Stored only: joining by mail comes with a later version."
         ),
     ] = "confirm"
+    process_bounces: Annotated[
+        bool, Meta(description="Read what comes back, and act on it; no: it is thrown away.")
+    ] = True
+    bounce_score_threshold: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Score of a member at which something happens. A day with a failure counts 1 for an address that is gone, 0.5 for a full mailbox and what says nothing clear, 0.25 for a refusal of what we send.",
+        ),
+    ] = 5
+    bounce_info_stale_after: Annotated[
+        int, Meta(ge=1, description="Days without a failure after which the score counts no more.")
+    ] = 7
+    bounce_probes: Annotated[
+        bool,
+        Meta(
+            description="At the threshold, first send a mail to that member alone; delivery ends when it comes back. No: it ends at once. With no, a stranger who forges bounces can end it."
+        ),
+    ] = True
+    bounce_you_are_disabled_warnings: Annotated[
+        int,
+        Meta(ge=0, le=100, description="Mails to a member whose delivery ended by bounces, before removal."),
+    ] = 3
+    bounce_you_are_disabled_warnings_interval: Annotated[
+        int, Meta(ge=1, description="Days from one of them to the next, and from the last to removal.")
+    ] = 7
+    bounce_notify_owner_on_disable: Annotated[
+        bool, Meta(description="Tell the owners when a member's delivery ends by bounces.")
+    ] = True
+    bounce_notify_owner_on_removal: Annotated[
+        bool, Meta(description="Tell the owners when a member is removed for bounces.")
+    ] = True
+    forward_unrecognized_bounces: Annotated[
+        bool,
+        Meta(
+            description="Pass on to the owners what comes to LIST-bounces@ and is no bounce that can be read; no: it is logged and thrown away."
+        ),
+    ] = False
     advertised: Annotated[
         bool,
         Meta(

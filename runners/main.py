@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from bus.client import Away, BusError, Worker
+from bus.client import Away, BusError, PublishRefused, Worker
 from config import logs
 from config.child import BEAT_S, Child, argument_parser, start_child
 from config.names import EX_CONFIG, Queue
@@ -28,6 +28,7 @@ TRIM_S = 3600.0  # between two looks for outcomes that can be forgotten
 
 BUILT_IN = {
     "incoming": "runners.incoming:Incoming",
+    "bounces": "runners.bounces:Bounces",
     "outgoing": "runners.outgoing:Outgoing",
     "owner": "runners.owner:Owner",
 }
@@ -96,11 +97,13 @@ async def serve(child: Child, queue: Queue, make_runner: type[Runner]) -> None:
     async with worker, asyncio.TaskGroup() as tasks:
         beat = tasks.create_task(_beat(child), name="beat")
         trim = tasks.create_task(_trim(site), name="trim")
+        tick = tasks.create_task(_tick(runner), name="tick")
         log.info("process.ready", slots=slots)
         child.ready()
         await loop.run(stopping)
         beat.cancel()
         trim.cancel()
+        tick.cancel()
     if loop.is_abandoned:  # a thread may still wait for something, and Python would wait for the thread
         log.info("process.stopped", abandoned=True)
         os._exit(0)
@@ -129,6 +132,16 @@ async def _beat(child: Child) -> None:
     while True:
         child.beat()
         await asyncio.sleep(BEAT_S)
+
+
+async def _tick(runner: Runner) -> None:
+    """Let a runner look for what is due; what is in the way now is not so the next time."""
+    while runner.tick_s:
+        await asyncio.sleep(runner.tick_s)
+        try:
+            await runner.tick()
+        except (Away, BusError, PublishRefused, StoreAway) as error:
+            log.warning("timer.delayed", error=str(error))
 
 
 async def _trim(site: Site) -> None:

@@ -33,6 +33,8 @@ class Runner:
         True  # may be cancelled at any await when its item is somebody else's now
     )
 
+    tick_s: ClassVar[float] = 0.0  # seconds between two calls of `tick`; 0: none
+
     def __init__(self, site: Site) -> None:
         self.site = site
 
@@ -45,6 +47,9 @@ class Runner:
 
     async def close(self) -> None:
         """Let go of it; called when the last item is settled."""
+
+    async def tick(self) -> None:
+        """Look for what is due, every `tick_s` seconds while the process works. An error is logged, and it is called again."""
 
     async def handle(self, item: Item, content: bytes) -> Outcome:
         """Do the work of one item. May run twice for the same one, so an effect on the store goes through `site.store.apply_once`."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lists.directory import Directory
     from lists.model import HeldPost, MailingList, Role
     from lists.posts import Post
+    from lists.records import Due, DueKind
     from lists.roster import Roster
     from lists.rules import Verdict
     from lists.store import Store
@@ -191,6 +192,17 @@ class SiteStore:
     async def held_post(self, number: int) -> "tuple[HeldPost, bytes]":
         """Return a held post and its octets; raises NoSuchHeld."""
         return await asyncio.to_thread(lambda: self._opened().held_post(number))
+
+    async def due(self, kind: "DueKind", now: datetime) -> "list[Due]":
+        """Return all that is due by now of one kind, the oldest first."""
+        return await asyncio.to_thread(self._all_due, kind, now)
+
+    def _all_due(self, kind: "DueKind", now: datetime) -> "list[Due]":
+        records = self._opened().records
+        found = list(page := records.due(kind, now))
+        while page:
+            found += (page := records.due(kind, now, page[-1].place))
+        return found
 
     async def addresses_of(self, list_id: ListId, roles: "Sequence[Role]") -> tuple[str, ...]:
         """Return the addresses in these roles of a list, sorted; raises NoSuchList."""

@@ -9,43 +9,7 @@ from hypothesis import strategies as st
 from lists.bounces.failure import Failure, classify
 from lists.bounces.parts import MAX_RECIPIENTS
 from lists.bounces.reading import read_report
-
-DSN = b"""From: MAILER-DAEMON@mx.example.net
-Subject: Undelivered Mail Returned to Sender
-Auto-Submitted: auto-replied
-MIME-Version: 1.0
-Content-Type: multipart/report; report-type=delivery-status; boundary="b"
-
---b
-Content-Type: text/plain
-
-Sorry.
---b
-Content-Type: message/delivery-status
-
-Reporting-MTA: dns; mx.example.net
-
-%b
---b
-Content-Type: message/rfc822
-
-Return-Path: <ant-bounces+abc@example.org>
-Message-ID: <1@example.org>
-Subject: hello
-
-hello
---b--
-"""
-
-
-def make_dsn(*blocks: str) -> bytes:
-    return (DSN % "\n\n".join(blocks).encode()).replace(b"\n", b"\r\n")
-
-
-def block(
-    address: str, action: str = "failed", status: str = "5.1.1", said: str = "550 5.1.1 unknown"
-) -> str:
-    return f"Final-Recipient: rfc822; {address}\nAction: {action}\nStatus: {status}\nDiagnostic-Code: smtp; {said}"
+from tests.support.bounces import block, make_dsn
 
 
 def test_a_dsn_names_recipient_status_and_what_came_back() -> None:

@@ -1,0 +1,260 @@
+"""Bounces: what came back to LIST-bounces@ is read, counted for the member whom it concerns, and acted on by rule.
+
+Whose bounce it is says the recipient first: a VERP token that verifies, a probe's token; then Mailman's unsigned VERP, until the configured day. Only without
+any of them the report itself is believed, and only for addresses that are members: whoever forges it can bring about a probe, which
+does not come back. Time-driven steps are items from timekeeping.py. Never answers anybody but members and owners, through the gate.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Final
+
+from msgspec import Struct
+
+from bus.messages import Item
+from config.names import BOUNCES, OWNER, ListId
+from lists.address import list_address
+from lists.bounces.failure import Failure, Report
+from lists.bounces.reading import read_report
+from lists.bounces.verp_forms import unsigned_verp
+from lists.changes import Change, LiftFreeze, UseToken
+from lists.mailbox import address_key
+from lists.model import Member
+from lists.policy import Taken
+from lists.records import Origin, OriginKind
+from lists.roster import Roster
+from lists.tokens import is_genuine, is_old_form, read_verp, token_hash
+from runners.bounce_case import Case, Setting
+from runners.letters import Written, open_office, write_letters
+from runners.outcome import Ack, Outcome, Output, Shunt
+from runners.placing import read_args
+from runners.runner import Runner
+from runners.site import Current, Decision
+from runners.timekeeping import LOOK_S, Timekeeper
+
+VERP_DAYS: Final = (
+    14  # how long a post's bounces are believed: MTAs give up after 5 days, and some send the last one late
+)
+IN_THREAD: Final = 64 * 1024  # octets of a report from which reading takes too long for the loop
+
+Work = Callable[[Case, Roster], tuple[Change, ...]]
+
+
+class Addressed(Struct, frozen=True):
+    """Whom the recipient of a bounce names."""
+
+    member: Member | None = None
+    by: str = ""  # verp, probe, old-verp; "": the recipient has no token, or one that names nobody
+    token: str = ""  # the probe's hash, to be used up
+
+
+class Bounces(Runner):
+    """The queue bounces."""
+
+    slots = 8
+    tick_s = LOOK_S
+
+    async def open(self) -> None:
+        """Read lists and key."""
+        self._office = await open_office(self.site)
+        self._timekeeper = Timekeeper(self.site, BOUNCES, ("bounce", "freeze"))
+
+    async def tick(self) -> None:
+        """Publish the steps that are due."""
+        await self._timekeeper.look()
+
+    async def handle(self, item: Item, content: bytes) -> Outcome:
+        """Read one bounce, or take one step that is due."""
+        args = read_args(item)
+        if args.get("due") == "freeze":
+            return await self._thaw(item, int(args["key"]))
+        current = await self.site.lists.current(item.list_id)
+        if current is None:
+            return Shunt("unknown-list", f"there is no list {item.list_id} any more")
+        if args.get("due") == "bounce":
+            return await self._take_due(item, current, int(args["key"]))
+        if not current.mailing_list.settings.process_bounces:
+            return self._ignore(item, "process_bounces is off")
+        report = await self._read(content)
+        if report.kind in ("automatic", "unreadable"):
+            return self._ignore(item, f"{report.kind}: {report.reason}")
+        if report.kind == "unknown":
+            return self._pass_on(item, current)
+        return await self._count(item, current, report)
+
+    async def _read(self, content: bytes) -> Report:
+        if len(content) < IN_THREAD:
+            return read_report(content)
+        return await asyncio.to_thread(read_report, content)
+
+    def _ignore(self, item: Item, why: str) -> Ack:
+        self.site.log.info("bounce.ignored", recipient=item.recipient, message_id=item.message_id, why=why)
+        return Ack(reason=f"ignored: {why}")
+
+    def _pass_on(self, item: Item, current: Current) -> Ack:
+        """What cannot be read is for the owners, if they want it."""
+        if not current.mailing_list.settings.forward_unrecognized_bounces:
+            return self._ignore(item, "no bounce that can be read")
+        owner = list_address(current.mailing_list, "owner", suffixes=current.suffixes)
+        return Ack(
+            outputs=[Output(OWNER, recipient=owner, reverse_path="")], reason="not recognized: to the owners"
+        )
+
+    # Counting ---------------------------------------------------------------------------------------------------------
+
+    async def _count(self, item: Item, current: Current, report: Report) -> Outcome:
+        token = self._token_of(item.recipient, current)
+
+        def work(case: Case, roster: Roster) -> tuple[Change, ...]:
+            return self._judge(case, roster, item.list_id, report, token)
+
+        return await self._decide(item, current, work, "bounce")
+
+    def _judge(
+        self, case: Case, roster: Roster, list_id: ListId, report: Report, token: str
+    ) -> tuple[Change, ...]:
+        """Find the members whom a report concerns, and count for each; returns changes beside the case's own."""
+        addressed = self._find_addressed(roster, list_id, token)
+        if report.kind == "complaint":
+            self._complain(case, roster, list_id, report, addressed)
+            return ()
+        permanent = [failure for failure in report.failures if failure.is_permanent]
+        if addressed.member is not None:
+            if permanent and addressed.by == "probe":
+                case.probe_failed(addressed.member)
+                return (UseToken(addressed.token),)
+            if permanent:
+                case.failed(addressed.member, _failure_of(addressed.member, permanent))
+            return ()
+        if token:  # a token that names nobody: forged, too old, or of somebody who has left
+            return ()
+        for failure in permanent:
+            member = _find_member(roster, list_id, failure.addresses)
+            if member is not None:
+                case.failed(member, failure)
+        return ()
+
+    def _complain(
+        self, case: Case, roster: Roster, list_id: ListId, report: Report, addressed: Addressed
+    ) -> None:
+        member, is_signed = addressed.member, addressed.by == "verp"
+        if member is None and report.original_from:
+            original = self._verp_member(roster, list_id, report.original_from)
+            member, is_signed = original, original is not None
+        if member is None:
+            member = _find_member(roster, list_id, report.complained)
+        if member is not None:
+            case.complained(member, is_signed=is_signed)
+
+    # Whose it is ------------------------------------------------------------------------------------------------------
+
+    def _token_of(self, recipient: str, current: Current) -> str:
+        taken = current.directory.judge("", recipient)
+        return taken.destination.token if isinstance(taken, Taken) else ""
+
+    def _find_addressed(self, roster: Roster, list_id: ListId, token: str) -> Addressed:
+        """Look up what stands behind the delimiter of the recipient."""
+        if not token:
+            return Addressed()
+        key = self._office.key
+        if is_genuine(key, "probe", list_id, token) or (is_old_form(token) and self._takes_old_forms()):
+            return self._find_probe(roster, list_id, token)
+        verp = read_verp(key, list_id, token, self._today(), VERP_DAYS)
+        if verp is not None:
+            found = roster.member_by_id(verp.membership_id)
+            is_here = found is not None and found[0] == list_id
+            return Addressed(found[1], "verp") if found and is_here else Addressed()
+        if self._takes_old_forms():
+            return Addressed(_find_member(roster, list_id, unsigned_verp(token)), "old-verp")
+        return Addressed()
+
+    def _find_probe(self, roster: Roster, list_id: ListId, token: str) -> Addressed:
+        found = roster.token(token_hash(token))
+        if found is None or found.purpose != "probe" or found.list_id != list_id:
+            return Addressed()
+        if found.used_at is not None:
+            return Addressed()
+        return Addressed(roster.member(list_id, found.address), "probe", found.hash)
+
+    def _verp_member(self, roster: Roster, list_id: ListId, reverse_path: str) -> Member | None:
+        token = reverse_path.rpartition("@")[0].partition(self.site.settings.site.delimiter)[2]
+        addressed = self._find_addressed(roster, list_id, token)
+        return addressed.member if addressed.by == "verp" else None
+
+    def _takes_old_forms(self) -> bool:
+        until = self.site.settings.lists.mailman_tokens_until
+        return bool(until) and self._today() <= date.fromisoformat(until)
+
+    def _today(self) -> date:
+        return self.site.clock.now().date()
+
+    # Time -------------------------------------------------------------------------------------------------------------
+
+    async def _take_due(self, item: Item, current: Current, membership_id: int) -> Outcome:
+        def work(case: Case, roster: Roster) -> tuple[Change, ...]:
+            found = roster.member_by_id(membership_id)
+            if found is not None and found[0] == item.list_id:
+                case.due(found[1])
+            return ()
+
+        return await self._decide(item, current, work, "timer")
+
+    async def _thaw(self, item: Item, number: int) -> Outcome:
+        """End a freeze; one that was renewed meanwhile goes on."""
+        now = self.site.clock.now()
+
+        def decide(roster: Roster) -> Decision:
+            over = [each for each in roster.freezes(item.list_id) if each.id == number and each.until <= now]
+            return Decision(
+                Ack(reason="thawed"), tuple(LiftFreeze(each.id) for each in over), Origin(kind="timer")
+            )
+
+        return await self.site.store.apply_once(item.id, decide)
+
+    # The decision -----------------------------------------------------------------------------------------------------
+
+    async def _decide(self, item: Item, current: Current, work: Work, kind: OriginKind) -> Outcome:
+        """Let `work` decide inside the transaction; say what came of it when it is stored."""
+        told: list[tuple[Case, Written]] = []
+
+        def decide(roster: Roster) -> Decision:
+            mailing_list, now = current.mailing_list, self.site.clock.now()
+            case = Case(
+                Setting(
+                    mailing_list=mailing_list,
+                    suffixes=current.suffixes,
+                    key=self._office.key,
+                    item=item,
+                    now=now,
+                ),
+                roster,
+            )
+            changes = work(case, roster)
+            desk = self._office.desk(mailing_list, current.suffixes)
+            written = write_letters(case.letters, roster, desk, self._office, item, now)
+            told[:] = [(case, written)]
+            return Decision(
+                Ack(outputs=written.outputs, reason=case.summary),
+                (*case.changes, *changes, *written.changes),
+                Origin(kind=kind, why=case.summary),
+            )
+
+        outcome = await self.site.store.apply_once(item.id, decide)
+        for case, written in told:
+            for event, facts in case.notes:
+                self.site.log.info(event, recipient=item.recipient, **facts)
+            written.tell(self.site.log)
+        return outcome
+
+
+def _find_member(roster: Roster, list_id: ListId, addresses: Sequence[str]) -> Member | None:
+    """Return the first of these addresses that is a member."""
+    found = (roster.member(list_id, address) for address in addresses)
+    return next((member for member in found if member is not None), None)
+
+
+def _failure_of(member: Member, failures: Sequence[Failure]) -> Failure:
+    """Return the failure that names a member; a report for one recipient is about that one, whatever address it was sent on to."""
+    keys = ((failure, {address_key(address) for address in failure.addresses}) for failure in failures)
+    return next((failure for failure, named in keys if member.key in named), failures[0])

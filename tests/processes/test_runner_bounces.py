@@ -1,0 +1,189 @@
+"""Bounces through real processes, with a clock that a test sets: scores, probes, warnings, removal, and the brake."""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from config.names import ListId
+from config.settings import NoticeSettings, OutgoingSettings
+from lists.model import Member
+from lists.secret import load_site_key
+from lists.tokens import make_verp
+from tests.support.bounces import block, make_dsn
+from tests.support.bus_process import wait_until
+from tests.support.runners import RunnerSite
+from tests.support.sink import Sink, Transaction
+
+pytestmark = pytest.mark.slow
+
+DAY_S = 86_400
+ANT = "ant@example.org"
+ANT_ID = ListId("ant.example.org")
+
+
+class Story:
+    """A site with the runner bounces, and what one tells of it."""
+
+    def __init__(self, site: RunnerSite, sink: Sink) -> None:
+        self.site = site
+        self.sink = sink
+        self.days = 0
+        self.number = 0
+
+    def wait_days(self, days: int) -> None:
+        """Let days go by, and wait for the second within which every process sees it."""
+        self.days += days
+        Path(self.site.settings.site.clock_file).write_text(str(self.days * DAY_S))
+        seen = time.monotonic() + 1.1
+        wait_until(lambda: time.monotonic() > seen)
+
+    def bounce(
+        self, address: str, *, to: str = "ant-bounces@example.org", said: str = "", status: str = "5.1.1"
+    ) -> None:
+        """Let a mail to `address` come back, and wait until that was handled."""
+        self.number += 1
+        report = make_dsn(block(address, status=status, said=said or f"550 {status} no such user"))
+        self.site.post(
+            to, report, "bounces", list_id="ant.example.org", reverse_path="", message_id=f"<{self.number}@x>"
+        )
+        self.site.wait_empty("bounces")
+
+    def find(self, address: str) -> Member | None:
+        """Return the member, None when it is gone."""
+        return self.site.store.look(lambda roster: roster.member(ANT_ID, address))
+
+    def member(self, address: str) -> Member:
+        """Return the member, who is there."""
+        found = self.find(address)
+        assert found is not None
+        return found
+
+    def score(self, address: str) -> float:
+        """Return what the member's bounces add up to."""
+        return self.site.store.look(lambda roster: roster.bounces(ANT_ID, address).score.value)
+
+    def mails(self, address: str, subject: str) -> list[Transaction]:
+        """Return the mails to an address whose subject has these words, when outgoing has done all."""
+        self.site.wait_empty("outgoing")
+        wanted = f"subject: [^\r]*{re.escape(subject)}".encode()
+        return [
+            mail
+            for mail in self.sink.transactions
+            if address in mail.accepted and re.search(wanted, mail.content, re.IGNORECASE)
+        ]
+
+    def has_mails(self, address: str, subject: str, count: int) -> bool:
+        """Tell whether there are so many such mails."""
+        return len(self.mails(address, subject)) == count
+
+
+@contextmanager
+def telling(folder: Path, members: Sequence[str], settings: Sequence[str] = ()) -> Iterator[Story]:
+    with (
+        Sink() as sink,
+        RunnerSite(
+            folder, outgoing=OutgoingSettings(smtp=sink.address), notices=NoticeSettings(per_day=10)
+        ) as site,
+    ):
+        site.create_list(ANT, members, owners=["olga@example.com"], settings=settings)
+        site.start("bounces")
+        site.start("outgoing")
+        yield Story(site, sink)
+
+
+def test_sixty_days_of_bounces(tmp_path: Path) -> None:
+    """Five days to the threshold, the probe comes back, three warnings, removal; the owner hears twice."""
+    with telling(tmp_path, ["anne@example.net", "bart@example.net"]) as story:
+        for _ in range(5):
+            story.bounce("anne@example.net")
+            story.bounce("anne@example.net")  # twice a day is once
+            story.wait_days(1)
+        (probe,) = story.mails("anne@example.net", "still work")
+        assert re.fullmatch(r"ant-bounces\+[a-z2-7]{24}@example\.org", probe.reverse_path)
+        assert story.member("anne@example.net").delivery_status == "enabled"
+
+        story.bounce("anne@example.net", to=probe.reverse_path.upper())
+        disabled = story.member("anne@example.net")
+        assert disabled.delivery_status == "by_bounces"
+        assert len(story.mails("anne@example.net", "cannot reach you")) == 1
+        (told,) = story.mails("olga@example.com", "no more posts")
+        assert b"this address is not known there (5.1.1)" in told.content
+        assert b"no such user" not in told.content, "a stranger's words do not travel in our name"
+
+        story.bounce("anne@example.net", to=probe.reverse_path)  # the same once more
+        for warnings in (2, 3):
+            story.wait_days(7)
+            wait_until(partial(story.has_mails, "anne@example.net", "cannot reach you", warnings))
+        assert story.find("anne@example.net") is not None
+        story.wait_days(7)
+        wait_until(lambda: story.find("anne@example.net") is None)
+        assert len(story.mails("anne@example.net", "taken off")) == 1
+        assert len(story.mails("olga@example.com", "was removed")) == 1
+        assert story.member("bart@example.net").delivery_status == "enabled"
+        history = [
+            line.what for line in story.site.store.records.history("ant.example.org", "anne@example.net")
+        ]
+        assert history[0] == "left"
+        assert story.site.shunts() == []
+
+
+def test_a_member_who_recovers_is_forgotten(tmp_path: Path) -> None:
+    """The probe arrives: after its time the score is gone, and it takes five days again."""
+    with telling(tmp_path, ["anne@example.net"]) as story:
+        for _ in range(5):
+            story.bounce("anne@example.net")
+            story.wait_days(1)
+        assert len(story.mails("anne@example.net", "still work")) == 1
+        story.wait_days(4)
+        wait_until(lambda: story.score("anne@example.net") == 0)
+        story.bounce("anne@example.net")
+        assert story.score("anne@example.net") == 1
+        assert story.member("anne@example.net").delivery_status == "enabled"
+
+
+def test_a_token_says_whose_bounce_it_is_and_a_forged_one_counts_for_nobody(tmp_path: Path) -> None:
+    with telling(tmp_path, ["anne@example.net", "bart@example.net"]) as story:
+        anne = story.member("anne@example.net")
+        key = load_site_key(story.site.settings)
+        token = make_verp(key, ANT_ID, anne.id, anne.joined_at.date())
+        story.bounce("forwarded@elsewhere.example", to=f"ant-bounces+{token}@example.org")
+        assert story.score("anne@example.net") == 1, "wherever it was forwarded to"
+        forged = token[:5] + ("a" if token[5] != "a" else "b") + token[6:]
+        story.bounce("bart@example.net", to=f"ant-bounces+{forged}@example.org")
+        story.bounce("bart@example.net", to="ant-bounces+bart=example.net@example.org")
+        assert story.score("bart@example.net") == 0
+
+
+@pytest.mark.parametrize(
+    "octets", [b"", b"\0" * 100, b"Content-Type: multipart/x; boundary=b\r\n\r\n--b\r\n" * 3000]
+)
+def test_what_is_no_bounce_is_ignored_with_a_line(tmp_path: Path, octets: bytes) -> None:
+    with telling(tmp_path, ["anne@example.net"]) as story:
+        story.site.post(
+            "ant-bounces@example.org", octets, "bounces", list_id="ant.example.org", reverse_path=""
+        )
+        story.site.wait_empty("bounces")
+        assert len(story.site.lines("bounce.ignored")) == 1
+        assert story.site.shunts() == []
+
+
+def test_many_members_of_one_domain_are_an_incident(tmp_path: Path) -> None:
+    """Five of six members at one domain on one day: scoring there is frozen, the owner told once, everybody stays."""
+    members = [f"m{number}@big.example" for number in range(6)] + ["anne@example.net"]
+    settings = ["bounce_score_threshold=1", "bounce_probes=no"]
+    with telling(tmp_path, members, [*settings, "bounce_score_threshold=2"]) as story:
+        for address in members[:6]:
+            story.bounce(address)
+        assert len(story.mails("olga@example.com", "many members")) == 1
+        story.wait_days(1)
+        for address in members[:6]:
+            story.bounce(address)
+        assert all(story.member(address).delivery_status == "enabled" for address in members)
+        assert len(story.mails("olga@example.com", "many members")) == 1
+        story.bounce("anne@example.net")
+        assert story.score("anne@example.net") == 1
