@@ -40,6 +40,10 @@ class Patterns(Struct, frozen=True):
         """Is there anything to match?"""
         return bool(self.addresses or self.expressions)
 
+    def with_addresses(self, keys: Iterable[str]) -> "Patterns":
+        """Return patterns that stand for these addresses too, given by their keys."""
+        return Patterns(self.addresses.union(keys), self.expressions)
+
     def match(self, key: str) -> bool:
         """Does any entry stand for this address, given by its key?"""
         if key in self.addresses:

@@ -21,6 +21,7 @@ from lists.store import Store
 from lists.store.bans import read_bans
 from lists.store.engine import reading
 from lists.store.lists import read_settings
+from lists.store.persons import other_keys
 from lists.store.rolls import MANY, Mark, Rolls, read_marks, read_rolls
 
 SITE = ListId("")  # whose bans are everybody's
@@ -48,6 +49,11 @@ def next_snapshot(store: Store, settings: Settings, old: Snapshot, version: tupl
         rows = [mark.row for mark in moved.values()]
         options = read_settings(connection, rows if len(rows) <= MANY else None)
         bans = _read_bans(connection)
+        allowed = {
+            list_id: Patterns.of(options.get(mark.row, ListSettings()).accept_these_nonmembers)
+            for list_id, mark in moved.items()
+        }
+        bans, allowed = _for_persons(connection, bans), _for_persons(connection, allowed)
     fresh = {list_id: _rolls_to_go_on(mark, list_id, old) for list_id, mark in moved.items()}
     read_rolls(store.engine, {moved[list_id].row: rolls for list_id, rolls in fresh.items()})
     kept = {list_id: found for list_id, found in old.rolls.items() if list_id in marks}
@@ -61,7 +67,8 @@ def next_snapshot(store: Store, settings: Settings, old: Snapshot, version: tupl
     policies = _kept_policies(old, marks, bans.get(SITE, NO_PATTERNS))
     for list_id, mark in moved.items():
         mailing = MailingList.at(mark.address, options.get(mark.row, ListSettings()), list_id)
-        policies[list_id] = _make_policy(mailing, names.alias_domains(mailing), fresh[list_id], bans)
+        named = Named(names.alias_domains(mailing), allowed[list_id], bans.get(list_id, NO_PATTERNS))
+        policies[list_id] = _make_policy(mailing, fresh[list_id], named, bans.get(SITE, NO_PATTERNS))
     return Snapshot(version, marks, {**kept, **fresh}, replace(old.view, names=names, policies=policies))
 
 
@@ -87,18 +94,24 @@ def _kept_policies(
     return {list_id: replace(found, site_bans=site_bans) for list_id, found in policies.items()}
 
 
-def _make_policy(
-    mailing: MailingList, alias_domains: tuple[str, ...], rolls: Rolls, bans: Mapping[ListId, Patterns]
-) -> ListPolicy:
+class Named(Struct, frozen=True):
+    """What settings and bans name for one list."""
+
+    alias_domains: tuple[str, ...]
+    allowed: Patterns
+    bans: Patterns
+
+
+def _make_policy(mailing: MailingList, rolls: Rolls, named: Named, site_bans: Patterns) -> ListPolicy:
     return ListPolicy(
         mailing_list=mailing,
-        other_addresses=tuple(f"{mailing.name}@{domain}" for domain in alias_domains),
+        other_addresses=tuple(f"{mailing.name}@{domain}" for domain in named.alias_domains),
         members=rolls.members,
         member_actions=rolls.member_actions,
         nonmember_actions=rolls.nonmember_actions,
-        allowed=Patterns.of(mailing.settings.accept_these_nonmembers),
-        bans=bans.get(mailing.list_id, NO_PATTERNS),
-        site_bans=bans.get(SITE, NO_PATTERNS),
+        allowed=named.allowed,
+        bans=named.bans,
+        site_bans=site_bans,
         refuses_some=any(
             "reject" in actions.values() for actions in (rolls.member_actions, rolls.nonmember_actions)
         ),
@@ -112,3 +125,17 @@ def _read_bans(connection: Connection) -> dict[ListId, Patterns]:
     for ban in read_bans(connection):
         found.setdefault(ban.list_id, []).append(ban.pattern)
     return {list_id: Patterns.of(entries) for list_id, entries in found.items()}
+
+
+def _for_persons(connection: Connection, found: dict[ListId, Patterns]) -> dict[ListId, Patterns]:
+    """Let an entry that is an address stand for every address of its person."""
+    named = frozenset[str]().union(*(patterns.addresses for patterns in found.values()))
+    others = other_keys(connection, named)
+    if not others:
+        return found
+    return {
+        list_id: patterns.with_addresses(
+            other for key in patterns.addresses & others.keys() for other in others[key]
+        )
+        for list_id, patterns in found.items()
+    }

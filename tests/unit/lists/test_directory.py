@@ -140,6 +140,41 @@ def test_a_person_is_taken_apart_again(store: Store, directory: Directory) -> No
         assert connection.execute(select(person)).all() == []
 
 
+@pytest.mark.parametrize("where", [ANT, ""])
+def test_a_ban_of_one_address_holds_for_the_whole_person(
+    store: Store, directory: Directory, where: str
+) -> None:
+    """Linked before the ban or after it; a regular expression is about the address that it matches."""
+    store.set_options(ANT, ["generic_nonmember_action=accept"])
+    store.link_addresses("evil@example.net", "evil@work.example")
+    store.add_ban("evil@example.net", where)
+    directory.refresh()
+    assert rule(directory, "EVIL@work.example") == "banned"
+    store.link_addresses("evil@work.example", "evil@home.example")
+    directory.refresh()
+    assert rule(directory, "evil@home.example") == "banned"
+    store.unlink_addresses("evil@example.net", "evil@work.example")
+    directory.refresh()
+    assert rule(directory, "evil@work.example") == "generic-nonmember-action"
+    assert rule(directory, "evil@home.example") == "banned"
+    store.remove_ban("evil@example.net", where)
+    store.add_ban("^evil@example", where)
+    directory.refresh()
+    assert rule(directory, "evil@home.example") == "generic-nonmember-action"
+
+
+def test_an_exception_for_one_address_holds_for_the_whole_person(store: Store, directory: Directory) -> None:
+    store.set_options(ANT, ["accept_these_nonmembers=bart@example.net"])
+    directory.refresh()
+    store.link_addresses("bart@example.net", "bart@work.example")
+    assert directory.refresh()
+    assert rule(directory, "bart@work.example") == "accept-these-nonmembers"
+    assert rule(directory, "bart@work.example", "bee@example.org") == "not-a-member"
+    store.unlink_addresses("bart@work.example", "bart@example.net")
+    directory.refresh()
+    assert rule(directory, "bart@work.example") == "not-a-member"
+
+
 def test_persons_that_meet_become_one(store: Store, directory: Directory) -> None:
     store.link_addresses(ANNE, "anne@work.example")
     store.link_addresses("anne@club.example", "anne@home.example")
