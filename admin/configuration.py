@@ -16,10 +16,17 @@ def command() -> None:
 @command.command()
 def check() -> None:
     """Read the configuration; a mistake is named with file, line and key, and exits 78."""
-    from config.load import find_config, load
+    from config.load import ConfigError, find_config, load
 
     file = find_config(config_named())
-    load(file)
+    settings = load(file)
+    if settings.lmtp.tls_cert:
+        from config.certificates import BadCertificate, make_context
+
+        try:
+            make_context(settings.lmtp)
+        except BadCertificate as error:
+            raise ConfigError(file, "", str(error)) from error
     say(f"{file}: good" if file else "no configuration file; the defaults are good")
 
 

@@ -19,7 +19,7 @@ import msgspec
 from config.lines import find_line
 from config.names import BUILT_IN_QUEUES
 from config.peers import BadPeer, read_peers
-from config.settings import RunnerSettings, Settings
+from config.settings import LmtpSettings, RunnerSettings, Settings
 
 MAX_UNIX_PATH = 100  # octets; the kernel's sun_path ends at 108, and clients count differently
 SMTP_PORT = 25
@@ -193,7 +193,13 @@ def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
             domain_aliases={alias.lower(): name.lower() for alias, name in site.domain_aliases.items()},
             mailboxes=[name.lower() for name in site.mailboxes],
         ),
-        lmtp=replace(lmtp, listen=[listen(text) for text in lmtp.listen]),
+        lmtp=replace(
+            lmtp,
+            listen=[listen(text) for text in lmtp.listen],
+            tls_cert=path(lmtp.tls_cert),
+            tls_key=path(lmtp.tls_key),
+            tls_client_ca=path(lmtp.tls_client_ca),
+        ),
         bus=replace(settings.bus, journal=_absolute_url(settings.bus.journal, path)),
         lists=replace(settings.lists, store=_absolute_url(settings.lists.store, path)),
         outgoing=replace(settings.outgoing, maildir=path(settings.outgoing.maildir)),
@@ -286,12 +292,31 @@ def _lmtp_problems(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             yield ("lmtp", "listen"), f"{problem} (or unix:path)"
         elif int(text.rpartition(":")[2]) == SMTP_PORT:
             yield ("lmtp", "listen"), f"{text!r}: port 25 is for SMTP, never for LMTP (RFC 2033 5)"
+    yield from _tls_problems(settings.lmtp)
     forwarders = [entry for entry in settings.lmtp.xforward if entry != "trusted"]
     for key, entries in (("trusted", settings.lmtp.trusted), ("xforward", forwarders)):
         try:
             read_peers(entries)
         except BadPeer as error:
             yield ("lmtp", key), str(error)
+
+
+def _tls_problems(lmtp: LmtpSettings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what does not go together; what is in the files is certificates.py's."""
+    if not lmtp.tls_cert:
+        for key in ("tls_key", "tls_client_ca"):
+            if getattr(lmtp, key):
+                yield ("lmtp", key), "needs tls_cert, without which there is no TLS"
+        if lmtp.tls_require != "no":
+            yield (
+                ("lmtp", "tls_require"),
+                f"{lmtp.tls_require!r} needs tls_cert, or nobody could hand mail in",
+            )
+    if lmtp.tls_require == "certificate" and not lmtp.tls_client_ca:
+        yield (
+            ("lmtp", "tls_require"),
+            "'certificate' needs tls_client_ca, which says whose certificates are good",
+        )
 
 
 def _host_port_problem(text: str) -> str | None:

@@ -34,6 +34,10 @@ EVENTS: dict[str, str] = {
     "lmtp.refused": "a sender, recipient or message was answered 4xx or 5xx",
     "lmtp.dropped": "a connection ended before its reply could be given",
     "lmtp.failed": "an error of ours, answered 451",
+    "tls.secured": "a connection goes on in TLS",
+    "tls.failed": "a handshake failed, or TLS broke; the connection was closed",
+    "tls.renewed": "changed certificate files were read",
+    "tls.unread": "changed certificate files cannot be used; those read before stay",
     "snapshot.loaded": "lists as RCPT sees them were read again",
     "snapshot.failed": "the list store could not be read; the last snapshot stays, refusals become 451",
     # bus

@@ -175,6 +175,27 @@ class LmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description='Who of them may say for which client it speaks (Postfix\'s XFORWARD): it ends up in logs and items, and is the client whose guesses at members are counted. Entries as in trusted, or "trusted" for everybody who may connect; []: nobody.'
         ),
     ] = field(default_factory=lambda: ["trusted"])
+    tls_cert: Annotated[
+        str,
+        Meta(
+            description='PEM file: our certificate and those up to the CA. With it STARTTLS is offered over TCP, TLS 1.2 at least; a changed file is read without a restart. "": no TLS.'
+        ),
+    ] = ""
+    tls_key: Annotated[
+        str, Meta(description='PEM file: its private key, not encrypted. "": it stands in tls_cert.')
+    ] = ""
+    tls_client_ca: Annotated[
+        str,
+        Meta(
+            description='PEM file: CAs whose client certificates are good. With it clients are asked for one, and a bad one ends the connection. "": not asked for.'
+        ),
+    ] = ""
+    tls_require: Annotated[
+        Literal["no", "tls", "certificate"],
+        Meta(
+            description="What a client over TCP must have before it may hand mail in: no: nothing; tls: TLS; certificate: TLS and a certificate of its own (tls_client_ca). Else 530 5.7.0. Unix sockets need none of it."
+        ),
+    ] = "no"
     socket_mode: Annotated[
         str,
         Meta(

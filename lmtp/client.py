@@ -13,6 +13,7 @@ from aiosmtpd.smtp import Session
 from msgspec import Raw
 
 from lmtp.peers import Peer
+from lmtp.tls import Security
 from lmtp.xforward import Forwarded, Value
 
 
@@ -31,6 +32,7 @@ class Client(Session):
             ""  # IP address of the client that the peer speaks for; "": itself, or it does not say
         )
         self.keys: dict[str, Any] = {"session": name}  # what each of its log lines says about it
+        self.security: Security | None = None  # of TLS; None: in the clear
         self._forwarded: Forwarded | None = None
         self._described: Raw | None = None
 
@@ -39,6 +41,15 @@ class Client(Session):
         self.host_name = name
         self.extended_smtp = True
         self._described = None
+
+    def secure(self, security: Security) -> None:
+        """Begin anew in TLS: what was said in the clear counts no longer (RFC 3207 4.2)."""
+        self.security = security
+        self.ssl = msgspec.structs.asdict(security)
+        self.host_name = None
+        self.extended_smtp = False
+        self._described = None
+        self.forget_forwarded()
 
     def forward(self, given: Mapping[str, Value]) -> None:
         """Take what XFORWARD gave: from the first on all attributes are the forwarded ones, known or not."""
@@ -64,6 +75,8 @@ class Client(Session):
             }
             if self.origin.uid >= 0:
                 described["uid"] = self.origin.uid
+            if self.security is not None:
+                described["tls"] = self.ssl
             if self._forwarded is not None:
                 described["xforward"] = self._forwarded.known()
             self._described = Raw(msgspec.msgpack.encode(described))

@@ -1,6 +1,6 @@
 """The command parser, the only one: one line of octets in, one command or the reply that refuses it out.
 
-Pure. It knows the grammar (RFC 5321 4.1.1, RFC 2033, 1870, 6152, 6531; xforward.py) and nothing of the session: the order of commands, limits and
+Pure. It knows the grammar (RFC 5321 4.1.1, RFC 2033, 1870, 3207, 6152, 6531; xforward.py) and nothing of the session: the order of commands, limits and
 policy are dialogue.py's. UTF-8 and 8-bit content are taken whether declared or not, since Exim and OpenSMTPD do not declare them.
 """
 
@@ -40,6 +40,10 @@ class Rcpt(Struct, frozen=True):
     recipient: str
 
 
+class StartTls(Struct, frozen=True):
+    """The client wants to go on in TLS, RFC 3207."""
+
+
 class Xforward(Struct, frozen=True):
     """The client says for whom it speaks."""
 
@@ -66,9 +70,9 @@ class Quit(Struct, frozen=True):
     """The client leaves."""
 
 
-Command = Lhlo | Xforward | Mail | Rcpt | Data | Rset | Noop | Vrfy | Quit
+Command = Lhlo | StartTls | Xforward | Mail | Rcpt | Data | Rset | Noop | Vrfy | Quit
 
-_DATA, _RSET, _NOOP, _VRFY, _QUIT = Data(), Rset(), Noop(), Vrfy(), Quit()
+_STARTTLS, _DATA, _RSET, _NOOP, _VRFY, _QUIT = StartTls(), Data(), Rset(), Noop(), Vrfy(), Quit()
 _control = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search  # HT is space enough for Sendmail
 _parameter = re.compile(
     rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\xff]+))?"
@@ -180,6 +184,7 @@ def _read_vrfy(argument: bytes, _: PathParser) -> Command | Reply:
 
 _VERBS: Final[dict[bytes, Callable[[bytes, PathParser], Command | Reply]]] = {
     b"LHLO": _read_lhlo,
+    b"STARTTLS": _bare(_STARTTLS),
     b"XFORWARD": _read_xforward,
     b"MAIL": _read_mail,
     b"RCPT": _read_rcpt,
@@ -191,7 +196,7 @@ _VERBS: Final[dict[bytes, Callable[[bytes, PathParser], Command | Reply]]] = {
     b"HELO": _always(replies.NOT_LMTP),  # RFC 2033 4.1: must not be accepted
     b"EHLO": _always(replies.NOT_LMTP),
     **dict.fromkeys(
-        (b"EXPN", b"HELP", b"AUTH", b"STARTTLS", b"BDAT", b"TURN", b"ETRN"),
+        (b"EXPN", b"HELP", b"AUTH", b"BDAT", b"TURN", b"ETRN"),
         _always(replies.NOT_IMPLEMENTED),
     ),
     # A browser on this host can be made to send us what an attacker wrote, as the body of a POST: the session ends at its first line, as it does

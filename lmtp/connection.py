@@ -26,7 +26,8 @@ from lmtp.client import Client
 from lmtp.dialogue import Dialogue
 from lmtp.peers import Peer
 from lmtp.replies import Reply
-from lmtp.states import Assure, Delay, Pause, Publish, Want
+from lmtp.states import Assure, Delay, Pause, Publish, Secure, Want
+from lmtp.tls import HANDSHAKE_S, SealedWire, TlsBroken
 from lmtp.wire import has_arrived, has_unread
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Connection(LMTP):
         )
         self._is_paused = False
         self._begun: Want | None = None
+        self._sealed: SealedWire | None = None  # since STARTTLS, where _wire is it too
 
     # What the transport calls -------------------------------------------------------------------------------------------
 
@@ -68,6 +70,12 @@ class Connection(LMTP):
 
     def data_received(self, data: bytes) -> None:
         """Answer what can be answered."""
+        if self._sealed is None:
+            self._take(data)
+        else:
+            self._open(self._sealed, data)
+
+    def _take(self, data: bytes) -> None:
         before = self.dialogue.conduct.answered
         if (
             self.dialogue.answered.ids and not self._is_ahead
@@ -81,6 +89,9 @@ class Connection(LMTP):
     def eof_received(self) -> bool:
         """Finish what is in hand: a client may shut its sending side down right behind its last command, as Exim does."""
         self._has_eof = True
+        if self._sealed is not None and self._sealed.security is None:
+            self._lose_tls(self._sealed, "the client left")
+            return False
         if self.dialogue.want is not None or self.dialogue.is_held:
             return True  # keeps our side open for the replies
         if (
@@ -170,10 +181,54 @@ class Connection(LMTP):
                 self._publish(want)
             case Assure():
                 self.server.snapshot.assure().add_done_callback(self._assured)
+            case Secure():
+                self._secure(want)
             case Pause():
                 self.loop.call_soon(self._go_on)
             case Delay():
                 self.loop.call_later(want.seconds, self._go_on)
+
+    # TLS ----------------------------------------------------------------------------------------------------------------
+
+    def _secure(self, want: Secure) -> None:
+        """Begin TLS: the 220 has been written, and whatever is read from now on is the handshake or breaks it."""
+        assert self.server.certificates is not None  # else it is not offered
+        self._wire = self._sealed = sealed = SealedWire(self._wire, self.server.certificates.context())
+        self._discarded = want.discarded
+        self._handshake = self.loop.call_later(HANDSHAKE_S, self._lose_tls, sealed, "no handshake in time")
+
+    def _open(self, sealed: SealedWire, data: bytes) -> None:
+        """Take what came in TLS."""
+        was_secure = sealed.security is not None
+        try:
+            plain = sealed.open(data)
+        except TlsBroken as error:
+            return self._lose_tls(sealed, str(error))
+        if sealed.security is not None and not was_secure:
+            self._handshake.cancel()
+            self.heard_s = self.loop.time()
+            report = self.server.service.report
+            report.secured(self.client.keys, self.client.origin.name, sealed.security, self._discarded)
+            self.dialogue.secured(sealed.security)
+        if plain:
+            self._take(plain)
+        if sealed.has_ended and not self._has_eof and not self.eof_received():
+            self._wire.close()
+        return None
+
+    def _lose_tls(self, sealed: SealedWire, reason: str) -> None:
+        """Close: the handshake failed, or what came is no TLS. OpenSSL's alert is on its way."""
+        if self.dialogue.is_closing or self.transport is None:
+            return  # nobody waits for what a client sends after our goodbye
+        self._handshake.cancel()
+        is_open = sealed.security is not None
+        self.server.service.report.unsecured(
+            self.client.keys, self.client.origin.name, reason, is_open=is_open
+        )
+        self.dialogue.abandon()
+        self._turn()
+
+    # The bus ------------------------------------------------------------------------------------------------------------
 
     def _publish(self, want: Publish) -> None:
         try:
@@ -227,6 +282,8 @@ class Connection(LMTP):
         """Read no further while much waits for its turn: the client's sending then stops by itself."""
         dialogue = self.dialogue
         is_full = (dialogue.want is not None or dialogue.is_held) and dialogue.waiting > MAX_WAITING
+        if self._sealed is not None:  # a client can ask for records of TLS itself for ever, and read none
+            is_full = is_full or dialogue.is_held
         if is_full != self._is_paused and self.transport is not None:
             self._is_paused = is_full
             if is_full:

@@ -2,7 +2,7 @@
 
 `receive` (reading.py) takes what was read, answers every whole command at once and gathers messages; `take_output` returns all replies of that
 turn. What cannot be answered from memory is put into `want`: Assure (is the snapshot current, before a 5xx), Publish (make it durable), Pause
-(others want their turn) or Delay (mail comes too fast). Until the caller has called the method that answers it, commands wait in the input.
+(others want their turn), Delay (mail comes too fast) or Secure (TLS begins). Until the caller has called the method that answers it, commands wait in the input.
 So the order of replies is the order of commands, however the octets were cut, and no coroutine runs per command: 4 KiB messages cost a fifth of
 what aiosmtpd's coroutine costs. What each command does is here.
 Replies after the final dot are made as one list, as long as the list of accepted recipients; every way out goes through `_finish`.
@@ -20,13 +20,14 @@ from lmtp import accept, replies
 from lmtp.accept import Entry, Origin
 from lmtp.addresses import PathParser
 from lmtp.client import Client
-from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, Xforward, parse
+from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, StartTls, Vrfy, Xforward, parse
 from lmtp.data import Gathering, Message
 from lmtp.flight import RECIPIENT_OCTETS
 from lmtp.reading import Reading
 from lmtp.replies import Reply
 from lmtp.service import Service
-from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Delay, Publish, State, Unread
+from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Delay, Publish, Secure, State, Unread
+from lmtp.tls import Security
 from lmtp.transaction import Transaction
 
 
@@ -37,7 +38,7 @@ class Dialogue(Reading):
         super().__init__(service, client)
         self.answered = Unread([], [])
         self._parse_odd = parse_odd
-        self._state = State.NEW
+        self._state = State.BARE if service.must_secure(client) else State.NEW
         self._assurance = Assurance(-1, True)
 
     # What the connection calls ------------------------------------------------------------------------------------------
@@ -66,6 +67,13 @@ class Dialogue(Reading):
         self._attempt(partial(self._conclude, outcome))
         self._pump()
 
+    def secured(self, security: Security) -> None:
+        """Go on after Secure: from now on everything comes in TLS, and nothing that came before counts."""
+        self.want = None
+        self.client.secure(security)
+        self._reset(State.NEW)
+        self._pump()
+
     def _answer(self, line: bytes) -> None:
         command = parse(line, self._parse_odd)
         farewell = self.conduct.count(is_error=isinstance(command, Reply))
@@ -82,8 +90,16 @@ class Dialogue(Reading):
 
     def _lhlo(self, command: Lhlo) -> None:
         self.client.introduce(command.name)
-        self._reset(State.READY)
+        self._reset(State.BARE if self._state is State.BARE else State.READY)
         self._output.append(self.service.features(self.client))
+
+    def _starttls(self, _: StartTls) -> None:
+        """Say yes, and forget what was sent behind it in the clear: somebody between may have put it there (CVE-2011-0411)."""
+        if not self.service.may_secure(self.client):
+            return self._say(replies.IN_TLS if self.client.security else replies.NOT_IMPLEMENTED)
+        self.want = Secure(len(self._input))
+        self._input.clear()
+        return self._say(replies.READY_FOR_TLS)
 
     def _xforward(self, command: Xforward) -> None:
         if not self.client.may_forward:
@@ -246,6 +262,7 @@ def _is_final(answer: Reply | Destination) -> bool:
 
 _ANSWERS: Final[dict[type[Command], Callable[[Dialogue, Any], None]]] = {
     Lhlo: Dialogue._lhlo,
+    StartTls: Dialogue._starttls,
     Xforward: Dialogue._xforward,
     Mail: Dialogue._mail,
     Rcpt: Dialogue._rcpt,

@@ -21,6 +21,7 @@ import structlog
 from msgspec import Struct
 
 from bus.client import Front
+from config.certificates import BadCertificate
 from config.child import BEAT_S, Child, argument_parser, start_child
 from config.clock import Clock
 from config.logs import log_uncaught, set_up
@@ -32,6 +33,7 @@ from lmtp.peers import BadTrust, Trust
 from lmtp.server import Server
 from lmtp.service import Service
 from lmtp.snapshot import Snapshot
+from lmtp.tls import Certificates
 
 EX_SOFTWARE: Final = 70  # sysexits.h
 GRACE_S: Final = 15.0  # for transactions in hand at a stop; master kills after 20 s
@@ -40,7 +42,7 @@ PATIENCE_S: Final = (
 )
 LOOK_S: Final = 0.02  # how often it is asked whether the bus was heard, while starting
 SWEEP_S: Final = 5.0  # at most, between two looks for silent clients
-BAD_CONFIG: Final = (BadSecret, BadSuffix, StoreTooNew, BadTrust)
+BAD_CONFIG: Final = (BadSecret, BadSuffix, StoreTooNew, BadTrust, BadCertificate)
 
 Log = structlog.typing.FilteringBoundLogger
 
@@ -99,6 +101,8 @@ async def serve(child: Child, log: Log) -> None:
             service = Service(settings, directory, front, clock, log)
             trust = Trust(settings.lmtp)
             server = Server(service, snapshot, trust, settings.lmtp)
+            if settings.lmtp.tls_cert:
+                server.certificates = Certificates(settings.lmtp, log)
             sockets = [cleanup.enter_context(socket.socket(fileno=fd)) for fd in child.extra.listen_fd]
             listener = Listener(sockets, server, log)
             await _run(FrontEnd(child, log, snapshot, server, listener), stopping)

@@ -9,11 +9,13 @@ from typing import Any, Final
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from bus.messages import Item
 from config.names import ItemId
 from lmtp.accept import Entry, Plan
 from lmtp.replies import Reply
+from lmtp.tls import Security
 
 _CONFIRM: Final = "-confirm"
 
@@ -86,6 +88,14 @@ class Report:
             duration_ms=duration_ms,
             **client,
         )
+
+    def secured(self, client: Mapping[str, Any], peer: str, security: Security, discarded: int) -> None:
+        """A handshake ended well. `discarded`: octets behind STARTTLS that were thrown away; not 0: somebody tried to smuggle."""
+        self._log.info("tls.secured", peer=peer, **asdict(security), discarded=discarded, **client)
+
+    def unsecured(self, client: Mapping[str, Any], peer: str, reason: str, *, is_open: bool) -> None:
+        """A handshake failed, or TLS broke behind it (`is_open`); the connection is closed."""
+        self._log.warning("tls.failed", peer=peer, reason=reason, is_open=is_open, **client)
 
     def dropped(self, session: str, ids: tuple[ItemId, ...], reason: str) -> None:
         """A connection ended while a message was on its way in, or before its final replies could be given."""

@@ -18,6 +18,7 @@ from lmtp.peers import Peer, Trust
 from lmtp.replies import Reply
 from lmtp.service import Service
 from lmtp.snapshot import Snapshot
+from lmtp.tls import Certificates
 
 LINGER_S: Final = (
     5.0  # a client may take that long to read our last reply and close; Exim never reads its 221
@@ -31,6 +32,7 @@ class Server:
         self.service = service
         self.snapshot = snapshot
         self.trust = trust
+        self.certificates: Certificates | None = None  # main reads them when `[lmtp] tls_cert` names one
         self.is_draining = False
         self.is_empty = asyncio.Event()
         self.is_empty.set()

@@ -43,11 +43,9 @@ class Service:
         self.flight = Flight(0)
         self.greeting = replies.greeting(settings.site.name)
         self.is_loaded = False  # lists have not been read yet: nothing can be judged
-        self._features = {
-            may_forward: replies.features(
-                settings.site.name, self.max_size, *((xforward.KEYWORD,) if may_forward else ())
-            )
-            for may_forward in (False, True)
+        self._features: dict[tuple[str, ...], bytes] = {
+            keywords: replies.features(settings.site.name, self.max_size, *keywords)
+            for keywords in ((), ("STARTTLS",), (xforward.KEYWORD,), ("STARTTLS", xforward.KEYWORD))
         }
         self._stopped_s = self.monotonic()  # since when no mail has been taken
         self._is_stopped_for_long = False
@@ -55,7 +53,17 @@ class Service:
 
     def features(self, client: Client) -> bytes:
         """Return the answer to LHLO: what this client is offered."""
-        return self._features[client.may_forward]
+        secure = ("STARTTLS",) if self.may_secure(client) else ()
+        forward = (xforward.KEYWORD,) if client.may_forward and not self.must_secure(client) else ()
+        return self._features[secure + forward]
+
+    def may_secure(self, client: Client) -> bool:
+        """Whether STARTTLS is offered. On a unix socket the kernel says who it is, and nobody can listen: TLS would add nothing."""
+        return bool(self._lmtp.tls_cert) and client.security is None and not client.origin.is_local
+
+    def must_secure(self, client: Client) -> bool:
+        """Whether nothing is done for this client before TLS."""
+        return self._lmtp.tls_require != "no" and self.may_secure(client)
 
     def refuse_mail(self, size: int, claim: Claim) -> Reply | None:
         """Say why no transaction can begin now; `size` is what the client estimates, octets, 0 for not at all.

@@ -11,13 +11,14 @@ from msgspec import Struct
 from bus.messages import Item
 from config.names import ItemId
 from lmtp import replies
-from lmtp.commands import Data, Mail, Rcpt, Xforward
+from lmtp.commands import Data, Mail, Rcpt, Rset, StartTls, Vrfy, Xforward
 from lmtp.replies import Reply
 
 
 class State(enum.Enum):
     """Where the session is between commands."""
 
+    BARE = "bare"  # TLS is required, and has not begun
     NEW = "new"  # LHLO has not been said
     READY = "ready"  # no transaction
     MAIL = "mail"  # MAIL was taken, no recipient yet
@@ -26,15 +27,21 @@ class State(enum.Enum):
 
 # (state, command): what is refused because of the order; every other pair is answered on its merits (RFC 5321 4.1.4, RFC 2033 4.2, XFORWARD_README).
 OUT_OF_ORDER: Final[dict[tuple[State, type], Reply]] = {
+    **dict.fromkeys(  # RFC 3207 4: everything but NOOP, LHLO, STARTTLS and QUIT
+        ((State.BARE, command) for command in (Xforward, Mail, Rcpt, Data, Rset, Vrfy)), replies.SAY_STARTTLS
+    ),
+    (State.NEW, StartTls): replies.SAY_LHLO,
     (State.NEW, Xforward): replies.SAY_LHLO,
     (State.NEW, Mail): replies.SAY_LHLO,
     (State.NEW, Rcpt): replies.SAY_LHLO,
     (State.NEW, Data): replies.SAY_LHLO,
     (State.READY, Rcpt): replies.NEED_MAIL,
     (State.READY, Data): replies.NEED_MAIL,
+    (State.MAIL, StartTls): replies.NESTED_MAIL,
     (State.MAIL, Xforward): replies.NESTED_MAIL,
     (State.MAIL, Mail): replies.NESTED_MAIL,
     (State.MAIL, Data): replies.NO_RECIPIENTS,
+    (State.RCPT, StartTls): replies.NESTED_MAIL,
     (State.RCPT, Xforward): replies.NESTED_MAIL,
     (State.RCPT, Mail): replies.NESTED_MAIL,
 }
@@ -54,6 +61,12 @@ class Delay(Struct, frozen=True):
     seconds: float
 
 
+class Secure(Struct, frozen=True):
+    """Begin TLS with what comes from now on, then call `secured`."""
+
+    discarded: int  # octets that were read behind STARTTLS: nobody knows who sent them
+
+
 class Publish(Struct, frozen=True):
     """Make these durable, then call `published`."""
 
@@ -62,7 +75,7 @@ class Publish(Struct, frozen=True):
     content_keys: tuple[bytes, ...]
 
 
-Want = Assure | Delay | Pause | Publish
+Want = Assure | Delay | Pause | Publish | Secure
 
 
 class Assurance(Struct, frozen=True):

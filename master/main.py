@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from config import logs
+from config.certificates import BadCertificate, make_context
 from config.load import ConfigError, find_config, load
 from config.names import EX_CONFIG
 from config.settings import Settings
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load(find_config(getattr(arguments, "config", None)))
         code: int = arguments.run(settings, arguments)
-    except (ConfigError, BadListen) as error:
+    except (ConfigError, BadListen, BadCertificate) as error:
         return _fail(str(error), EX_CONFIG)
     except (MasterError, CannotListen, Unusable) as error:
         return _fail(str(error), 1)
@@ -85,6 +86,8 @@ def start(settings: Settings, _: argparse.Namespace) -> int:
     """Run the site until it is told to stop."""
     os.umask(0o077)  # mail and keys are this user's; what others may use gets its mode on purpose
     _raise_limits()
+    if settings.lmtp.tls_cert:
+        make_context(settings.lmtp)  # told now, and not by a front-end that ends again
     state.make_folders(settings)
     lock = Lock(settings)
     try:

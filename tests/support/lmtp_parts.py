@@ -25,7 +25,8 @@ from lmtp.dialogue import Dialogue
 from lmtp.peers import Peer
 from lmtp.replies import Reply
 from lmtp.service import Service
-from lmtp.states import Assure, Delay, Pause, Publish
+from lmtp.states import Assure, Delay, Pause, Publish, Secure
+from lmtp.tls import Security
 
 GREETING = b"220 lists.example.org LMTP\r\n"
 PEER = Peer("192.0.2.1")
@@ -178,6 +179,8 @@ class Talk:
             case Assure():
                 self.assured += 1
                 dialogue.assured(self.is_current)
+            case Secure():
+                dialogue.secured(Security("TLSv1.3", "TLS_AES_256_GCM_SHA384", ""))
             case Publish(items, content, keys):
                 dialogue.published(self.outcome or self.parts.front.store(items, content, keys))
         self._collect()

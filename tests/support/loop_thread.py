@@ -15,6 +15,7 @@ from lmtp.listener import Listener
 from lmtp.peers import Trust
 from lmtp.server import Server
 from lmtp.snapshot import Snapshot
+from lmtp.tls import Certificates
 from tests.support.lmtp_parts import Lists, Parts, make_parts
 
 T = TypeVar("T")
@@ -102,6 +103,9 @@ def running_server(kind: str = "asyncio", *, trusted: str = "127.0.0.0/8", **lmt
         def start() -> tuple[Server, Listener]:
             snapshot = Snapshot(store, structlog.wrap_logger(parts.log))
             server = Server(parts.service, snapshot, trust, LmtpSettings(**lmtp))
+            if lmtp.get("tls_cert"):
+                log = structlog.wrap_logger(parts.log, processors=[])
+                server.certificates = Certificates(LmtpSettings(**lmtp), log)
             listener = Listener([listening], server, structlog.wrap_logger(parts.log))
             listener.start()
             return server, listener

@@ -101,11 +101,18 @@ class Postfix:
     """One instance; a context that starts and ends it.
 
     `probe`: asks the list server about a recipient before it takes mail for it (reject_unverified_recipient), with the sender that
-    Postfix uses by default. `folder` keeps log and configuration; the spool lies elsewhere, since OWNER must be able to walk into it.
+    Postfix uses by default. `options`: more lines for main.cf. `folder` keeps log and configuration; the spool lies elsewhere, since OWNER must be able to walk into it.
     """
 
     def __init__(
-        self, folder: Path, *, lists: Mapping[str, str], relay: str, port: int = 0, probe: bool = False
+        self,
+        folder: Path,
+        *,
+        lists: Mapping[str, str],
+        relay: str,
+        port: int = 0,
+        probe: bool = False,
+        options: str = "",
     ) -> None:
         self.port = port or free_port()
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,6 +137,8 @@ class Postfix:
                 probes=f"check_recipient_access inline:{{{', '.join(probes)}}}," if probes else "",
             )
         )
+        with (folder / "main.cf").open("a") as file:
+            file.write(options)
         (folder / "master.cf").write_text(MASTER.format(port=self.port))
 
     def __enter__(self) -> "Postfix":

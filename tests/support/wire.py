@@ -8,6 +8,7 @@
 
 import contextlib
 import socket
+import ssl
 import time
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +48,20 @@ class Wire:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.sock.close()
+
+    def start_tls(self, context: ssl.SSLContext, *, lhlo: bool = True) -> Self:
+        """Say STARTTLS, shake hands, and with `lhlo` say LHLO anew. Raises ssl.SSLError."""
+        assert self.codes("STARTTLS") == ["220 2.0.0"]
+        return self.shake_hands(context, lhlo=lhlo)
+
+    def shake_hands(self, context: ssl.SSLContext, *, lhlo: bool = True) -> Self:
+        """Go on in TLS; the 220 has been read."""
+        assert not self._buffer
+        self.sock = context.wrap_socket(self.sock, server_hostname="lists.example.org")
+        if lhlo:
+            self.send("LHLO client.example.net")
+            assert self.reply().startswith("250-")
+        return self
 
     def send(self, *lines: str) -> None:
         """Send lines in one segment."""

@@ -5,7 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtp import replies
-from lmtp.commands import MAX_COMMAND, Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, parse
+from lmtp.commands import (
+    MAX_COMMAND,
+    Command,
+    Data,
+    Lhlo,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTls,
+    Vrfy,
+    Xforward,
+    parse,
+)
 from lmtp.replies import Reply
 from tests.support.lmtp_parts import parse_odd
 
@@ -35,6 +49,8 @@ TAKEN: list[tuple[bytes, Command]] = [
     (b"NOOP whatever", Noop()),
     (b"VRFY ant", Vrfy()),
     (b"QUIT", Quit()),
+    (b"StartTLS", StartTls()),
+    (b"xforward name=a", Xforward({"name": "a"})),
 ]
 REFUSED = [
     (b"HELO mx.example.net", replies.NOT_LMTP),
@@ -72,7 +88,8 @@ REFUSED = [
     (b"VRFY", replies.BAD_ARGUMENT),
     (b"EXPN ant", replies.NOT_IMPLEMENTED),
     (b"AUTH PLAIN", replies.NOT_IMPLEMENTED),
-    (b"STARTTLS", replies.NOT_IMPLEMENTED),
+    (b"STARTTLS now", replies.NO_ARGUMENT),
+    (b"XFORWARD NAME", replies.XFORWARD_SYNTAX),
     (b"BDAT 3 LAST", replies.NOT_IMPLEMENTED),
     (b"HELP", replies.NOT_IMPLEMENTED),
     (b"", replies.UNKNOWN_COMMAND),

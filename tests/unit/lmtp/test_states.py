@@ -6,13 +6,14 @@ from typing import get_args
 import pytest
 
 from lmtp import replies
-from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, Vrfy, Xforward
+from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, StartTls, Vrfy, Xforward
 from lmtp.dialogue import _ANSWERS
 from lmtp.replies import MAX_LINE, Reply, make_reply
 from lmtp.states import OUT_OF_ORDER, State
 from tests.support.lmtp_parts import LHLO, Talk, make_parts
 
 WAYS = {  # how a session comes into a state
+    State.BARE: LHLO,
     State.NEW: b"",
     State.READY: LHLO,
     State.MAIL: LHLO + b"MAIL FROM:<a@b>\r\n",
@@ -20,6 +21,7 @@ WAYS = {  # how a session comes into a state
 }
 LINES: dict[type, bytes] = {
     Lhlo: LHLO,
+    StartTls: b"STARTTLS\r\n",
     Xforward: b"XFORWARD NAME=mx.example\r\n",
     Mail: b"MAIL FROM:<a@b>\r\n",
     Rcpt: b"RCPT TO:<ant@example.org>\r\n",
@@ -35,7 +37,7 @@ ALL = [value for value in vars(replies).values() if isinstance(value, Reply)]
 @pytest.mark.parametrize(("state", "command"), list(itertools.product(State, get_args(Command))))
 def test_every_command_has_an_answer_in_every_state(state: State, command: type) -> None:
     """Exactly one reply; the one of the table where the table has one, a positive one else."""
-    talk = Talk(make_parts())
+    talk = Talk(make_parts(tls_cert="cert.pem", tls_require="tls" if state is State.BARE else "no"))
     talk.send(WAYS[state])
     answer = talk.send(LINES[command])
     refusal = OUT_OF_ORDER.get((state, command))
