@@ -77,7 +77,7 @@ BANNED = Refused(550, "5.7.1", "This sender may not post to this list", "banned"
 NOT_A_MEMBER = Refused(550, "5.7.1", "Only members may post to this list", "not-a-member")
 
 
-# Rules whose answer tells who is a member; an open list answers by an earlier test.
+# Rules whose answer tells who is a member; a list that takes everybody at RCPT answers by an earlier test.
 RULES_OF_MEMBERSHIP = frozenset({"member", "not-a-member"})
 
 
@@ -167,8 +167,8 @@ RCPT_TESTS: tuple[RcptTest, ...] = (
     _is_not_banned,
     _is_allowed_nonmember,  # 2
     _is_open_list,  # 3
+    _is_decided_later,  # before 4: where RCPT takes everybody, no rule there tells who is a member
     _is_member,  # 4
-    _is_decided_later,
 )
 
 

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from config.names import ItemId, ListId
-from lists.policy import BANNED, NOT_A_MEMBER, Refused, Taken, TokenCheck, judge_recipient
+from lists.policy import (
+    BANNED,
+    NOT_A_MEMBER,
+    RULES_OF_MEMBERSHIP,
+    Refused,
+    Taken,
+    TokenCheck,
+    judge_recipient,
+)
 from lists.tokens import SiteKey, make_token
 from tests.support.lists import make_policy, make_view
 
@@ -119,6 +127,18 @@ def test_a_report_to_admin_goes_to_bounces_and_a_letter_to_the_owners() -> None:
 def test_a_known_nonmember_is_taken_unless_his_own_action_is_reject(action: str, taken: bool) -> None:
     view = make_view(make_policy(CLOSED, nonmember_actions={"bart@example.net": action}))
     assert isinstance(judge_recipient("Bart@example.net", "ant@example.org", view), Taken) is taken
+
+
+@pytest.mark.parametrize("check", ["envelope", "message", "off"])
+@pytest.mark.parametrize("action", ["accept", "hold", "reject", "discard"])
+def test_the_rules_of_membership_decide_about_members_and_strangers_alike(check: str, action: str) -> None:
+    """Else the limit on guessing would answer one of them only, and tell what it is there to hide."""
+    view = make_view(
+        make_policy(f"sender_check={check}", f"generic_nonmember_action={action}", members=[ANNE])
+    )
+    answers = [judge_recipient(sender, "ant@example.org", view) for sender in (ANNE, "bart@example.net")]
+    limited = [answer.rule in RULES_OF_MEMBERSHIP for answer in answers]
+    assert limited[0] == limited[1] == (type(answers[0]) is not type(answers[1]))
 
 
 # Who stands behind a reverse-path ---------------------------------------------------------------------------------------
