@@ -5,13 +5,12 @@ value as a reader sees it (RFC 2047 decoded) and as it stands. An empty expressi
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, get_args
 
 from msgspec import Struct
 
 from lists.errors import BadPattern
-from lists.header_values import MAX_VALUE, plain_text, shown_text
-from lists.headers import Header
 from lists.model import Action
 from lists.patterns import compile_expression
 
@@ -26,18 +25,9 @@ class HeaderPattern(Struct, frozen=True):
     expression: Any  # compiled by RE2
     action: str
 
-    def match(self, header: Header) -> bool:
-        """Does a field of this name look like that? At most MAX_VALUE octets of all of them are looked at."""
-        left = MAX_VALUE
-        for value in header.values(self.name):
-            value = value[:left]
-            if self._is_in(shown_text(value)) or (b"=?" in value and self._is_in(plain_text(value))):
-                return True
-            left -= len(value)
-        return False
-
-    def _is_in(self, text: str) -> bool:
-        return self.expression.search(text) is not None
+    def match(self, texts: Iterable[str]) -> bool:
+        """Does one of these, what the fields of this name say, look like that?"""
+        return any(self.expression.search(text) is not None for text in texts)
 
 
 def read_header_pattern(entry: str) -> HeaderPattern:

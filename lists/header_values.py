@@ -1,7 +1,7 @@
 """What header fields say, read from octets under limits: text, addresses, identifiers. Nothing here raises or takes long.
 
 Text is decoded by expressions of our own: `email` needs 12 s for 20,000 encoded words. Addresses are read by `email`, which knows the old
-forms, but only what no plain expression takes, at most MAX_ADDRESSES_OCTETS of it, and what it raises means: no address. It takes 2 us an octet at worst.
+forms, but only what no plain expression takes, a bounded part of it, and what it raises means: no address. It takes 2 us an octet at worst.
 """
 
 import binascii
@@ -11,12 +11,11 @@ from email.utils import getaddresses
 
 from lists.headers import Header
 
-MAX_VALUE = (
-    32 * 1024
-)  # octets of one field that are looked at; Sendmail's MaxHeadersLength is 32 KiB for all of them
-MAX_AUTHORS = (
-    4 * 1024
-)  # octets of all From: fields, and of all Sender:, in which addresses are looked for: 8 ms at worst, in the dialogue
+# Octets of one field, and of all fields of one name for header_matches, that are looked at; Sendmail's MaxHeadersLength is 32 KiB for a whole header.
+MAX_VALUE = 32 * 1024
+MAX_SAME = 100  # fields of one name that header_matches looks at
+# Octets of all From: fields (of all Sender:, and so on) in which addresses are looked for in the dialogue: 40 of them, 4 ms at worst.
+MAX_ADDRESSES = 2 * 1024
 MAX_SHOWN = 2000  # octets of a subject that are shown to people
 MAX_WORDS = 200  # encoded words decoded in one value; what follows is kept as it stands
 
@@ -91,6 +90,19 @@ def _decode_run(charset: str, octets: bytes) -> str:
         return octets.decode(charset, "replace") if octets else ""
     except LookupError:  # of this form, but Python does not know it: iso-8859-12
         return plain_text(octets)
+
+
+def all_shown(header: Header, name: str) -> tuple[str, ...]:
+    """Return what the fields of this name say, to a reader and, where words are encoded, as they stand; under MAX_SAME and MAX_VALUE."""
+    texts: list[str] = []
+    left = MAX_VALUE
+    for value in header.values(name)[:MAX_SAME]:
+        value = value[:left]
+        left -= len(value)
+        texts.append(shown_text(value))
+        if b"=?" in value:
+            texts.append(plain_text(value))
+    return tuple(texts)
 
 
 def first_shown(header: Header, name: str, limit: int = MAX_SHOWN) -> str:

@@ -7,7 +7,8 @@ for all recipients of a transaction; a list whose rules need no header costs non
 from functools import cached_property
 
 from lists.header_values import (
-    MAX_AUTHORS,
+    MAX_ADDRESSES,
+    all_shown,
     first_shown,
     first_word,
     read_addresses,
@@ -24,11 +25,12 @@ NO_HEADER = Header((), 0)
 class Post:
     """One message and its reverse-path. Facts only: never changed, though some are found when first asked for."""
 
-    def __init__(self, reverse_path: str, content: bytes | None, size: int | None = None) -> None:
-        """`content` None: the message is not there (a question about its envelope); `size` in octets (RFC 1870), else that of the content."""
+    def __init__(self, reverse_path: str, content: bytes | None) -> None:
+        """`content` None: the message is not there (a question about its envelope)."""
         self.reverse_path = reverse_path
-        self.size = len(content or b"") if size is None else size
+        self.size = len(content or b"")  # octets, RFC 1870
         self.content = content
+        self._texts: dict[str, tuple[str, ...]] = {}
 
     @property
     def has_content(self) -> bool:
@@ -61,12 +63,12 @@ class Post:
     @cached_property
     def authors(self) -> tuple[str, ...]:
         """Addresses of every From: field."""
-        return read_addresses(self.header, ("from",), MAX_AUTHORS)
+        return read_addresses(self.header, ("from",), MAX_ADDRESSES)
 
     @cached_property
     def senders(self) -> tuple[str, ...]:
         """Addresses of every Sender: field."""
-        return read_addresses(self.header, ("sender",), MAX_AUTHORS)
+        return read_addresses(self.header, ("sender",), MAX_ADDRESSES)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -86,14 +88,14 @@ class Post:
         """What lists have written into it, in lower case: List-Id, and the addresses of List-Post, X-BeenThere, X-Loop."""
         addresses = (
             *read_mailtos(self.header, "list-post"),
-            *read_addresses(self.header, ("x-beenthere", "x-loop")),
+            *read_addresses(self.header, ("x-beenthere", "x-loop"), MAX_ADDRESSES),
         )
         return frozenset(each.lower() for each in (*read_list_ids(self.header), *addresses))
 
     @cached_property
     def delivered_to(self) -> tuple[str, ...]:
         """Addresses of every Delivered-To: field, in lower case."""
-        return tuple(each.lower() for each in read_addresses(self.header, ("delivered-to",)))
+        return tuple(each.lower() for each in read_addresses(self.header, ("delivered-to",), MAX_ADDRESSES))
 
     # What ------------------------------------------------------------------------------------------------------------------
 
@@ -101,6 +103,12 @@ class Post:
     def subject(self) -> str:
         """The subject as a reader sees it, its first 2,000 octets; "" for none."""
         return first_shown(self.header, "subject")
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """What the fields of this (lower-case) name say: see header_values.all_shown."""
+        if name not in self._texts:
+            self._texts[name] = all_shown(self.header, name)
+        return self._texts[name]
 
     @cached_property
     def auto_submitted(self) -> str:

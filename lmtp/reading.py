@@ -139,7 +139,7 @@ class Reading(ABC):
         assert transaction.message is not None
         content = transaction.message.content
         transaction.header = accept.read_header(content)
-        transaction.post = Post(transaction.mail_from or "", content, transaction.message.size)
+        transaction.post = Post(transaction.mail_from or "", content)
         self._judge_message()
 
     def _hold(self, octets: int) -> None:

@@ -35,7 +35,7 @@ def _emergency(_: Post, policy: ListPolicy) -> Verdict | None:
 
 def _header_matches(post: Post, policy: ListPolicy) -> Verdict | None:
     for pattern in policy.header_patterns:
-        if pattern.match(post.header):
+        if pattern.match(post.texts(pattern.name)):
             if pattern.action == "accept":
                 return Accept(HEADER_MATCHES, at_once=True)
             text = f"This list does not take mail with this {pattern.name.title()} field"

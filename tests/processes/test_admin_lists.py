@@ -398,6 +398,58 @@ def test_why_tells_what_becomes_of_a_post_that_is_accepted(
     assert (facts["verdict"], facts["then"], facts["then_rule"]) == ("accepted", *then)
 
 
+def test_why_shows_what_each_rule_says_of_a_message(site: StoppedSite) -> None:
+    site.do("lists", "set", ANT, "header_matches=X-Spam: yes -> reject", "no_subject_action=hold")
+    done = site.call("why", "a@x.org", ANT, "--message", "/dev/stdin", stdin="X-Spam: yes\n\nHello\n")
+    assert done.code == 1
+    first, *rules = done.out.splitlines()
+    assert (
+        first
+        == "refused: 550 5.7.1 This list does not take mail with this X-Spam field (rule header-matches)"
+    )
+    told = [line.split() for line in rules]
+    assert ["header-matches", "reject", "<-", "decides"] in told
+    assert ["no-subject", "hold"] in told
+    assert ["banned", "pass"] in told
+    answer = site.call(
+        "why", "a@x.org", ANT, "--message", "/dev/stdin", "--json", stdin="X-Spam: no\n\nHello\n"
+    )
+    assert answer.code == 0
+    rows = {row["rule"]: row for row in answer.json()["rules"]}
+    assert [rows[name]["result"] for name in ("null-sender", "generic-nonmember-action", "no-subject")] == [
+        "pass",
+        "hold",
+        "hold",
+    ]
+    assert [name for name, row in rows.items() if row["decides"]] == ["generic-nonmember-action"]
+
+
+def test_why_without_a_message_says_what_only_a_message_can_tell(closed: StoppedSite) -> None:
+    closed.do(
+        "lists",
+        "create",
+        "bee@example.org",
+        "--set",
+        "generic_nonmember_action=reject",
+        "--set",
+        "sender_check=message",
+    )
+    closed.do("members", "add", "bee@example.org", "a@x.org")
+    facts = closed.call("why", "z@x.org", "bee@example.org", "--json").json()
+    assert (facts["verdict"], facts["then"], facts["then_rule"]) == (
+        "accepted",
+        "reject",
+        "generic-nonmember-action",
+    )
+    assert {row["result"] for row in facts["rules"] if row["rule"] == "loop"} == {"needs the message"}
+    assert "unless From: or Sender: is a member's" in closed.call("why", "z@x.org", "bee@example.org").out
+    for author, code in (("a@x.org", 0), ("z@x.org", 1)):
+        done = closed.call(
+            "why", "z@x.org", "bee@example.org", "--message", "/dev/stdin", stdin=f"From: {author}\n\nx\n"
+        )
+        assert done.code == code
+
+
 def test_why_judges_a_message_too(site: StoppedSite, tmp_path: Path) -> None:
     site.do("lists", "set", ANT, "max_message_size=100", "generic_nonmember_action=accept")
     (tmp_path / "mail").write_bytes(b"x\n" * 200)

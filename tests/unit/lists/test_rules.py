@@ -23,7 +23,7 @@ def data(
 ) -> Taken | Refused:
     view = make_view(make_policy(*options, members=[ANNE]))
     destination = split_recipient(f"{to}@example.org", view.names)
-    return judge_data(destination, post or Post(sender, b"", size), view, is_report=report)
+    return judge_data(destination, post or Post(sender, b"x" * size), view, is_report=report)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_what_would_bounce_later_is_refused_after_the_dot(
     ("options", "sender", "size"),
     [
         (["max_message_size=1000"], ANNE, 1000),
-        (["generic_nonmember_action=hold"], BART, 10**9),
+        (["generic_nonmember_action=hold"], BART, 10**6),
         (["generic_nonmember_action=discard"], BART, 1),
         (["member_moderation_action=hold"], ANNE, 1),
         (["emergency=yes", CLOSED], BART, 1),
