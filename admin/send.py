@@ -68,7 +68,10 @@ def command(
 
 
 def find_target(settings: Settings, host: str | None = None, socket: str | None = None) -> Target:
-    """Return where to send to: what was asked for, else the first place where this site's front-end listens."""
+    """Return where to send to: what was asked for, else the first place where this site's front-end listens.
+
+    Where TLS is required over TCP, the first unix socket, if there is one: we speak no TLS.
+    """
     from admin.lmtp_client import Target, read_target
 
     if host and socket:
@@ -78,9 +81,14 @@ def find_target(settings: Settings, host: str | None = None, socket: str | None 
     if not host and not settings.lmtp.listen:
         raise Refused("[lmtp] listen names no place; give --host or --socket")
     try:
-        return read_target(host or settings.lmtp.listen[0])
+        return read_target(host or min(settings.lmtp.listen, key=lambda place: needs_tls(settings, place)))
     except ValueError as error:
         raise click.UsageError(f"--host: {error}") from None
+
+
+def needs_tls(settings: Settings, place: str) -> bool:
+    """Whether the front-end takes no mail in the clear at this place of `[lmtp] listen`."""
+    return settings.lmtp.tls_require != "no" and not place.startswith("unix:")
 
 
 def strip_brackets(address: str) -> str:

@@ -111,6 +111,8 @@ class Connection(LMTP):
         if dialogue.is_publishing or dialogue.is_gathering or (error is not None and dialogue.answered.ids):
             reason = type(error).__name__ if error else "closed"
             self.server.service.report.dropped(self.name, tuple(dialogue.answered.ids), reason)
+        if self._sealed is not None and self._sealed.security is None:
+            self._note_lost_tls(self._sealed, "the client left")
         dialogue.abandon()
         self.transport = None
         self.server.left(self)
@@ -218,15 +220,17 @@ class Connection(LMTP):
 
     def _lose_tls(self, sealed: SealedWire, reason: str) -> None:
         """Close: the handshake failed, or what came is no TLS. OpenSSL's alert is on its way."""
-        if self.dialogue.is_closing or self.transport is None:
-            return  # nobody waits for what a client sends after our goodbye
-        self._handshake.cancel()
-        is_open = sealed.security is not None
-        self.server.service.report.unsecured(
-            self.client.keys, self.client.origin.name, reason, is_open=is_open
-        )
+        self._note_lost_tls(sealed, reason)
         self.dialogue.abandon()
         self._turn()
+
+    def _note_lost_tls(self, sealed: SealedWire, reason: str) -> None:
+        self._handshake.cancel()
+        if self.dialogue.is_closing:
+            return  # nobody waits for what a client sends after our goodbye
+        is_open = sealed.security is not None
+        report = self.server.service.report
+        report.unsecured(self.client.keys, self.client.origin.name, reason, is_open=is_open)
 
     # The bus ------------------------------------------------------------------------------------------------------------
 

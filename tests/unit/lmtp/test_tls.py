@@ -184,13 +184,21 @@ def test_a_handshake_has_its_time(running: Running, monkeypatch: pytest.MonkeyPa
     wait_until(running.server.is_empty.is_set)
 
 
-def test_a_client_that_leaves_within_the_handshake_is_noted(running: Running) -> None:
+@pytest.mark.parametrize("is_reset", [True, False], ids=["reset", "closed"])
+def test_a_client_that_leaves_within_the_handshake_is_noted(running: Running, is_reset: bool) -> None:
+    """Once, and its timer does not outlive it."""
     with Wire.connect(running.address) as wire:
         assert wire.codes("STARTTLS") == ["220 2.0.0"]
-        wire.sock.shutdown(socket.SHUT_WR)
-        assert wire.sock.recv(4096) == b""
-    assert wait_until(lambda: running.parts.events("tls.failed"))
+        (left,) = running.server._connections
+        if is_reset:
+            wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        else:
+            wire.sock.shutdown(socket.SHUT_WR)
+            assert wire.sock.recv(4096) == b""
     wait_until(running.server.is_empty.is_set)
+    (line,) = running.parts.events("tls.failed")
+    assert line["reason"] == "the client left"
+    assert left._handshake.cancelled()
 
 
 def test_a_handshake_an_octet_at_a_time(running: Running, authority: Authority) -> None:
