@@ -129,6 +129,7 @@ def list_trouble() -> Iterator[None]:
         raise Refused(f"{error} (bin/postroom lists ls shows all)") from error
     except (
         errors.BadAddress,
+        errors.BadListFile,
         errors.BadOption,
         errors.BadPattern,
         errors.BadSecret,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admin import transfer
 from admin.command import Group, Refused, json_option, list_trouble, load_settings, open_store, origin_of
 from admin.output import as_json as spell_json
 from admin.output import printable, say, warn, write_json_list, write_listing
@@ -22,6 +23,9 @@ LONG_NAME = 31  # octets; NAME-confirm+TOKEN of a longer one has over 64 (RFC 53
 def command() -> None:
     """Create, show, change, move and remove lists."""
 
+
+for each in (transfer.export_, transfer.import_):
+    command.add_command(each)
 
 set_option = click.option(
     "--set",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ from admin import member
 from admin.command import Group, Refused, json_option, load_settings, open_store, origin_of
 from admin.member import ROLES, list_argument, member_facts, member_line, role_option
 from admin.output import say, warn, write_json_list
+from admin.progress import Progress
 
 if TYPE_CHECKING:
     from config.names import ListId
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 PAGE = 1000  # members of one read: no read stays open while a reader of ours is slow (DESIGN, "Lists' SQLite file")
 MOST_NAMED = 100  # addresses that are looked up one by one, to name those that are not there
-PROGRESS_S = 0.5  # between two words about progress
 
 
 @click.group("members", cls=Group)
@@ -68,7 +67,7 @@ def add(
     with open_store(load_settings()) as store:
         found = store.find_list(list_name)
         wanted = _gather(addresses, file, skip_bad)
-        with _Progress(progress) as told:
+        with Progress(progress) as told:
             added = store.add_members(found.list_id, wanted, role, progress=told, origin=origin_of(why))
     say(f"{added} added to {found.address} as {role}, {len(wanted) - added} were there already")
 
@@ -129,29 +128,6 @@ def _read_lines(file: str) -> Iterator[bytes]:
         return
     with open(file, "rb") as stream:
         yield from stream
-
-
-class _Progress:
-    """Tells how many of how many are done: in place on a terminal, in lines when asked for, else not at all."""
-
-    def __init__(self, is_wanted: bool) -> None:
-        self._in_place = sys.stderr.isatty()
-        self._is_on = is_wanted or self._in_place
-        self._told = time.monotonic()
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        return self._tell
-
-    def _tell(self, done: int, total: int) -> None:
-        if self._is_on and (done >= total or time.monotonic() - self._told >= PROGRESS_S):
-            self._told = time.monotonic()
-            count = f"{done} of {total}"
-            sys.stderr.write(f"\r{count}" if self._in_place else f"{count}\n")
-            sys.stderr.flush()
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_on and self._in_place:
-            sys.stderr.write("\n")
 
 
 @command.command()

@@ -88,6 +88,14 @@ class NoSuchHeld(LookupError):
         self.number = number
 
 
+class BadListFile(ValueError):
+    """The file of an exported list cannot be taken; nothing of it is."""
+
+    def __init__(self, number: int, problem: str) -> None:
+        super().__init__(f"line {number} {problem}")
+        self.number = number
+
+
 class StoreAway(Exception):
     """The list store cannot be used now: locked for too long, full disk, no such folder. For mail that is a 4xx or a Retry."""
 

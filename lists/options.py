@@ -82,6 +82,13 @@ def change_settings(settings: ListSettings, assignments: Iterable[str]) -> ListS
     return _convert({**msgspec.structs.asdict(settings), **values})
 
 
+def settings_from(values: Mapping[str, Any]) -> ListSettings:
+    """Make settings of values that come from outside, the rest at their defaults; raises BadOption."""
+    for name in values:
+        check_name(name)
+    return _convert({**msgspec.structs.asdict(ListSettings()), **values})
+
+
 def check_member_action(text: str) -> str:
     """Return a member's own moderation action if it is one, "" for the list's; raises BadOption."""
     return text and _choose("moderation_action", text, get_args(MemberAction))

@@ -19,13 +19,14 @@ from config.settings import Settings
 from lists.address import check_list_address
 from lists.changes import Change, Decision, JoinMember, SetDelivery, SetPreference
 from lists.errors import NoSuchHeld
+from lists.listfile import FORMAT, ListFile, ListLine, write_lines
 from lists.mailbox import check_address
 from lists.model import Ban, DeliveryStatus, HeldPost, ListSettings, MailingList, Member, Role
 from lists.options import change_settings, check_member_action
 from lists.patterns import check_pattern
 from lists.records import Origin
 from lists.roster import Roster
-from lists.store import applied, bans, held, lists, members, migrate, persons, versions
+from lists.store import applied, bans, held, listfile, lists, members, migrate, persons, versions
 from lists.store.engine import BUSY_TIMEOUT_S, make_engine, make_file, reading, store_file, writing
 from lists.store.history import Pen
 from lists.store.performing import perform
@@ -260,6 +261,37 @@ class Store:
             if found is None:
                 raise NoSuchHeld(number)
             return found, held.held_content(connection, number)
+
+    # Moving a list ----------------------------------------------------------------------------------------------------
+
+    def export_list(self, text: str) -> Iterator[bytes]:
+        """Yield the lines of a file that `import_list` takes (listfile.py); between two pages nothing is held open. Raises NoSuchList at once."""
+        with reading(self.engine) as connection:
+            mailing_list = lists.find_list(connection, text)
+            row = lists.find_row(connection, text)[0]
+        head = ListLine(
+            address=mailing_list.address,
+            list_id=mailing_list.list_id,
+            exported_at=self._clock.now(),
+            format=FORMAT,
+        )
+        return write_lines(head, listfile.export_body(self.engine, mailing_list, row))
+
+    def import_list(
+        self,
+        lines: Iterable[bytes],
+        address: str = "",
+        tell: Callable[[int], None] = lambda count: None,
+        origin: Origin = COMMAND,
+    ) -> MailingList:
+        """Make the list of an exported file, at another `address` if one is given, whole or not at all; `tell` hears how many members are in.
+
+        Raises BadListFile, BadAddress, ListExists.
+        """
+        file = ListFile(lines)
+        checked = check_list_address(address or file.head.address, self._settings.site.domains)
+        with self.pen(origin) as pen:
+            return listfile.import_list(pen, file, checked, tell)
 
     # Commands ---------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """What members bounced: where each stands, the evidence, and what is frozen. How a score comes about is decided elsewhere."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -20,10 +21,16 @@ from lists.store.schema import bounce_evidence, bounce_record, freeze
 
 def read_record(connection: Connection, membership_id: int) -> BounceRecord:
     """Return where a membership stands; the empty record for one that never bounced."""
-    query = select(bounce_record).where(bounce_record.c.membership_id == membership_id)
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        return BounceRecord()
+    return read_records(connection, [membership_id]).get(membership_id, BounceRecord())
+
+
+def read_records(connection: Connection, membership_ids: Sequence[int]) -> dict[int, BounceRecord]:
+    """Return where memberships stand, those that never bounced left out."""
+    query = select(bounce_record).where(bounce_record.c.membership_id.in_(list(membership_ids)))
+    return {row["membership_id"]: _record(row) for row in connection.execute(query).mappings().all()}
+
+
+def _record(row: Any) -> BounceRecord:
     return BounceRecord(
         state=State(row["state"]),
         score=Score(row["score"], date.fromisoformat(row["day"]) if row["day"] else None, row["day_weight"]),
@@ -41,7 +48,7 @@ def write_record(pen: Pen, list_id: str, member: Member, record: BounceRecord) -
         return
     pen.connection.execute(delete(bounce_record).where(bounce_record.c.membership_id == member.id))
     if record != BounceRecord():
-        pen.connection.execute(insert(bounce_record).values(_values(member.id, record)))
+        pen.connection.execute(insert(bounce_record).values(record_row(member.id, record)))
     told = zip(_told(before), _told(record), strict=True)
     pen.note_all(list_id, [(member.address, what, old, new) for (what, old), (_, new) in told if old != new])
 
@@ -55,7 +62,8 @@ def _told(record: BounceRecord) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _values(membership_id: int, record: BounceRecord) -> dict[str, Any]:
+def record_row(membership_id: int, record: BounceRecord) -> dict[str, Any]:
+    """Return what is stored of a record."""
     return {
         "membership_id": membership_id,
         "state": record.state.value,
@@ -106,17 +114,19 @@ def read_evidence(connection: Connection, list_id: str, address: str, limit: int
         .order_by(bounce_evidence.c.id.desc())
         .limit(limit)
     )
-    return tuple(
-        Evidence(
-            day=date.fromisoformat(row["day"]),
-            bounce_class=row["bounce_class"],
-            status=row["status"],
-            diagnostic=row["diagnostic"],
-            same_words=row["same_words"],
-            item_id=row["item_id"],
-            at=read_time(row["at"]),
-        )
-        for row in connection.execute(query).mappings().all()
+    return tuple(map(evidence_of, connection.execute(query).mappings().all()))
+
+
+def evidence_of(row: Any) -> Evidence:
+    """Read one row of bounce_evidence."""
+    return Evidence(
+        day=date.fromisoformat(row["day"]),
+        bounce_class=row["bounce_class"],
+        status=row["status"],
+        diagnostic=row["diagnostic"],
+        same_words=row["same_words"],
+        item_id=row["item_id"],
+        at=read_time(row["at"]),
     )
 
 

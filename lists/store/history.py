@@ -1,7 +1,7 @@
 """The history: what was changed for whom, from what to what, and where that came from. Only added to, and read in pages, newest first."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
@@ -10,6 +10,8 @@ from config.names import ListId
 from lists.mailbox import address_key
 from lists.records import History, Origin
 from lists.store.schema import history
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Entry = tuple[str, str, str, str]  # address as written, what, old, new
 
@@ -27,7 +29,7 @@ class Pen:
     @property
     def now(self) -> datetime:
         """The aware UTC time of this transaction."""
-        return datetime.fromtimestamp(self.now_ms / 1000, UTC)
+        return read_time(self.now_ms)
 
     def note(self, list_id: str, address: str, what: str, old: object = "", new: object = "") -> None:
         """Write down one change; `address` "" is the list's own."""
@@ -94,7 +96,7 @@ def _read(row: Any) -> History:
 
 def read_time(at_ms: int) -> datetime:
     """Return a stored time."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+    return EPOCH + timedelta(milliseconds=at_ms)
 
 
 def maybe_time(at_ms: int | None) -> datetime | None:
@@ -104,4 +106,6 @@ def maybe_time(at_ms: int | None) -> datetime | None:
 
 def store_time(at: datetime) -> int:
     """Return what is stored of a time: milliseconds since 1970, cut."""
-    return int(at.timestamp() * 1000)
+    return (at - EPOCH) // timedelta(
+        milliseconds=1
+    )  # whole numbers: a float of seconds loses some milliseconds
