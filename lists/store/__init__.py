@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from config.clock import Clock
 from config.names import ItemId, ListId
 from config.settings import Settings
-from lists.address import check_list_address
+from lists.address import check_list_address, fold_aliases
 from lists.changes import Change, Decision, JoinMember, SetDelivery, SetPreference
 from lists.errors import NoSuchHeld
 from lists.listfile import FORMAT, ListFile, ListLine, write_lines
@@ -49,6 +49,8 @@ class Store:
         self._file = store_file(settings.lists.store)
         self._clock = Clock(Path(settings.site.clock_file) if settings.site.clock_file else None)
         self.engine = make_engine(settings.lists.store, busy_timeout_s)
+        aliases = fold_aliases(settings.site.domain_aliases)
+        self.engine.update_execution_options(**{lists.ALIASES: aliases})
         self.records = Records(self.engine)
 
     def open(self) -> None:

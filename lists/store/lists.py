@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
 
 from sqlalchemy import Connection, delete, insert, or_, select
 
@@ -14,6 +15,9 @@ from lists.options import change_settings, from_rows, option_names, show_value, 
 from lists.store.history import Pen
 from lists.store.schema import ban, bounce_record, freeze, mailing_list, membership, request, setting
 from lists.store.versions import note_change
+
+# The execution option in which every connection has [site] domain_aliases.
+ALIASES: Final = "domain_aliases"
 
 
 def create_list(pen: Pen, address: str, settings: ListSettings) -> MailingList:
@@ -90,12 +94,19 @@ def read_settings(connection: Connection, rows: Iterable[int] | None = None) -> 
 
 
 def find_row(connection: Connection, text: str) -> tuple[int, ListId, str]:
-    """Return row, list-id and address of the list that `text` names by address or list-id; raises NoSuchList."""
+    """Return row, list-id and address of the list that `text` names by address or list-id; raises NoSuchList.
+
+    An address in another name of a domain counts too, unless a list has it itself; Store tells every connection the names.
+    """
     key = address_key(text.strip().strip("<>"))
     query = select(mailing_list.c.id, mailing_list.c.list_id, mailing_list.c.address)
     found = connection.execute(
         query.where(or_(mailing_list.c.list_id == key, mailing_list.c.address == key))
     ).first()
+    name, at, domain = key.rpartition("@")
+    behind = connection.get_execution_options().get(ALIASES, {}).get(domain) if at else None
+    if found is None and behind is not None:
+        found = connection.execute(query.where(mailing_list.c.address == f"{name}@{behind}")).first()
     if found is None:
         raise NoSuchList(text, _nearest(connection, key))
     return int(found[0]), ListId(found[1]), str(found[2])

@@ -262,6 +262,11 @@ def test_an_alias_domain_has_no_lists_of_its_own(site: StoppedSite) -> None:
     assert_refused(
         site.call("lists", "create", "bee@old.example"), "another name of example.org", "bee@example.org"
     )
+    assert rows(site, "lists", "show", "Ant@OLD.example")["address"] == ANT
+    site.do("members", "add", "ant@old.example", "a@x.org")
+    site.do("bans", "add", "<ant@old.example>", "evil@x.org")
+    assert [row["list_id"] for row in rows(site, "bans", "ls", ANT)] == ["ant.example.org"]
+    assert_refused(site.call("lists", "show", "bee@old.example"), "no list 'bee@old.example'")
     assert (
         site.call("why", "a@x.org", "ant@OLD.example", "--json").json()["text"].endswith("of ant.example.org")
     )
