@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from lists.errors import BadPattern
 from lists.model import Action
-from lists.patterns import compile_expression
+from lists.patterns import MAX_PATTERN, compile_expression
 
+MAX_ENTRY = MAX_PATTERN + 100  # characters: the expression, the field's name and the action
 MAX_ENTRIES = 50  # of one list; each takes at most 0.3 ms on the largest value that is looked at
 _ENTRY = re.compile(r"([!-9;-~]{1,76})[ \t]*:[ \t]*(.*?)[ \t]*->[ \t]*(\w+)", re.DOTALL)
 
@@ -32,7 +33,8 @@ class HeaderPattern(Struct, frozen=True):
 
 def read_header_pattern(entry: str) -> HeaderPattern:
     """Read "Field: expression -> action"; raises BadPattern with the reason."""
-    found = _ENTRY.fullmatch(entry.strip())
+    entry = entry.strip()
+    found = _ENTRY.fullmatch(entry) if len(entry) <= MAX_ENTRY else None
     if found is None:
         raise BadPattern(f'{entry[:80]!r} is not of the form "Field: expression -> action"')
     name, expression, action = found.groups()

@@ -91,6 +91,7 @@ class ListSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
+            le=1000,
             description="Hold a post whose To and Cc name this many addresses or more. 0: any number (Mailman's default was 10).",
         ),
     ] = 0

@@ -19,6 +19,9 @@ from lists.headers import MAX_HEADER, Header, read_header
 from lists.mailbox import address_key
 from lists.senders import sender_keys
 
+MAX_RECIPIENTS = (
+    1000  # addresses of To: and Cc: that are counted and compared; a person writes to some dozens
+)
 NO_HEADER = Header((), 0)
 
 
@@ -81,7 +84,7 @@ class Post:
     @cached_property
     def recipients(self) -> tuple[str, ...]:
         """Addresses of To: and Cc:, and of the same after Resent- (RFC 5322 3.6.3, 3.6.6)."""
-        return read_addresses(self.header, ("to", "cc", "resent-to", "resent-cc"))
+        return read_addresses(self.header, ("to", "cc", "resent-to", "resent-cc"))[:MAX_RECIPIENTS]
 
     @cached_property
     def marks(self) -> frozenset[str]:

@@ -56,6 +56,8 @@ def test_key_and_value_change_one_option(text: str, name: str, value: object) ->
         ("header_matches=X Spam: yes -> hold", "header_matches", ""),
         ("header_matches=X: (a)\\1 -> hold", "header_matches", ""),
         ("header_matches=" + "X: a -> hold\n" * 51, "header_matches", ""),
+        ("header_matches=X:" + " " * 10**6, "header_matches", ""),
+        ("max_num_recipients=1001", "max_num_recipients", ""),
         ("no_subject_action=defer", "no_subject_action", ""),
     ],
 )

@@ -189,6 +189,7 @@ def assert_agree(post: Post, policy: ListPolicy) -> None:
             assert isinstance(answer, Taken)
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(posts, policies)
 def test_what_incoming_would_reject_is_refused_after_the_dot_and_nothing_else(
