@@ -1,7 +1,8 @@
 """XFORWARD, Postfix's extension: an MTA says for which client it speaks. Octets of one command in, attributes out; and their sum.
 
-Clauses are those of Postfix's XFORWARD_README. What comes out is for logs, items and the trace, and says whose guesses at members are
-counted (guesses.py); no verdict rests on it, so nobody gains by lying. It is never mixed with what is known of the peer itself. Who may use the command is peers.py's, when it may be used is states.py's.
+Clauses are those of Postfix's XFORWARD_README. What comes out is for logs, items and the trace, and says whose guesses at members are counted
+(guesses.py); no verdict rests on it. It is never mixed with what is known of the peer itself. Trusts that a peer which may use it tells the truth: who
+may is peers.py's, when is states.py's.
 """
 
 import re
