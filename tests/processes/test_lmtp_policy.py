@@ -1,7 +1,9 @@
 """The RCPT policy of the real front-end beside a real list store: what it refuses, and how soon it knows better."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,28 @@ def test_an_address_linked_a_moment_ago_is_not_refused(post: Post, wire: Wire) -
     assert asked(wire, "member@work.example") == "250 2.1.5"
     post.store.unlink_addresses(MEMBER, "member@work.example")
     wait_until(lambda: asked(wire, "member@work.example") == "550 5.7.1", 1.5)
+
+
+def test_a_rule_taken_away_a_moment_ago_refuses_nobody(post: Post, wire: Wire) -> None:
+    """After the dot the store is asked before a 5xx, as at RCPT; nobody to ask is 451 for whom it would have refused, and for no other."""
+    notice = b"Auto-Submitted: auto-replied\r\n" + make_mail()
+    post.store.create_list("calm@example.org", ["generic_nonmember_action=accept"])
+
+    def told() -> list[str]:
+        return [code(reply) for reply in wire.mail(notice, "calm@example.org", "ant@example.org")]
+
+    for _ in range(3):
+        post.store.set_options("calm@example.org", ["auto_submitted_action=reject"])
+        wait_until(lambda: told() == ["550 5.7.1", "250 2.0.0"])
+        post.store.set_options("calm@example.org", ["auto_submitted_action=accept"])
+        assert told() == ["250 2.0.0", "250 2.0.0"]
+    post.store.set_options("calm@example.org", ["auto_submitted_action=reject"])
+    wait_until(lambda: told() == ["550 5.7.1", "250 2.0.0"])
+    with closing(sqlite3.connect(Path(post.settings.site.var) / "lists.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert told() == ["451 4.3.0", "250 2.0.0"]
+        other.rollback()
+    wait_until(lambda: told() == ["550 5.7.1", "250 2.0.0"])
 
 
 def test_a_client_that_an_mta_names_has_a_limit_of_its_own(tmp_path: Path) -> None:
