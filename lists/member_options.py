@@ -48,8 +48,16 @@ OPTIONS: Final = (
         "What becomes of this member's posts; empty: what the list says.",
         is_owners=True,
     ),
-    MemberOption("receive_own_postings", "yes|no", "Gets a copy of their own posts."),
-    MemberOption("acknowledge_posts", "yes|no", "Is told when a post of theirs went out."),
+    MemberOption(
+        "receive_own_postings",
+        "yes|no",
+        "Gets a copy of their own posts. Kept only: every member still gets each post.",
+    ),
+    MemberOption(
+        "acknowledge_posts",
+        "yes|no",
+        "Is told when a post of theirs went out. Kept only, until there are receipts.",
+    ),
     MemberOption("hide_address", "yes|no", "Is not shown to other members."),
     MemberOption("display_name", "TEXT", "Their name."),
     MemberOption("language", "CODE", "Of the texts for them, as in de or pt-BR; empty: the list's."),
