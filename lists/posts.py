@@ -19,9 +19,7 @@ from lists.headers import MAX_HEADER, Header, read_header
 from lists.mailbox import address_key
 from lists.senders import sender_keys
 
-MAX_RECIPIENTS = (
-    1000  # addresses of To: and Cc: that are counted and compared; a person writes to some dozens
-)
+MAX_RECIPIENTS = 1000  # addresses of To: and Cc: that are counted and compared; people write to dozens
 NO_HEADER = Header((), 0)
 
 
