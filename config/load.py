@@ -291,7 +291,7 @@ def _lmtp_problems(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
         elif problem := _host_port_problem(text):
             yield ("lmtp", "listen"), f"{problem} (or unix:path)"
         elif int(text.rpartition(":")[2]) == SMTP_PORT:
-            yield ("lmtp", "listen"), f"{text!r}: port 25 is for SMTP, never for LMTP (RFC 2033 5)"
+            yield ("lmtp", "listen"), f"{text!r}: port 25 is for SMTP, never for LMTP (RFC 2033 1)"
     yield from _tls_problems(settings.lmtp)
     forwarders = [entry for entry in settings.lmtp.xforward if entry != "trusted"]
     for key, entries in (("trusted", settings.lmtp.trusted), ("xforward", forwarders)):

@@ -81,7 +81,7 @@ class LmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The LMTP front-end, where the MTA hands mail in."""
 
     listen: Annotated[
-        list[str], Meta(description="host:port, [v6]:port or unix:path, each; never port 25 (RFC 2033 5).")
+        list[str], Meta(description="host:port, [v6]:port or unix:path, each; never port 25 (RFC 2033 1).")
     ] = field(default_factory=lambda: ["127.0.0.1:8024", "unix:var/run/lmtp.sock"])
     processes: Annotated[
         Processes, Meta(description="Front-end processes sharing the sockets; one fills about one core.")
