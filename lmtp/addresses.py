@@ -74,10 +74,12 @@ def _read_mailbox(mailbox: bytes, grammar: Grammar) -> str | None:
 
 
 def _is_hopeless(mailbox: bytes) -> bool:
-    # Comments are no part of a path, and a thousand of them nested exhaust the parser's stack. No control octet is allowed anywhere.
+    # Comments are no part of a path, and a thousand of them nested exhaust the parser's stack. Encoded words mean nothing here, but the parser decodes
+    # them: to another address, or to what is no UTF-8. No control octet is allowed anywhere.
     return (
         b"@" not in mailbox
         or b"(" in mailbox
+        or b"=?" in mailbox
         or _is_too_long(mailbox)
         or any(octet < 0x20 or octet == 0x7F for octet in mailbox)
     )

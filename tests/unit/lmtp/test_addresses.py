@@ -28,6 +28,8 @@ TAKEN = [
     (b"<" + b"a" * 200 + b"@example.org>", "a" * 200 + "@example.org"),  # VERP: more than RFC 5321's 64
 ]
 REFUSED = [
+    b'<"=?utf-8?q?ant?=" @example.org>',  # encoded words: the parser would read another address ...
+    b'<a"=?utf-8?b?Pv6:::@[I[IPv6:]le.neAAAA?=\\@"@b.example>',  # ... or what cannot be written as UTF-8
     b"<ant>",
     b"<@example.org>",
     b"<ant@>",
