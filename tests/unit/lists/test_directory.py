@@ -1,5 +1,6 @@
 """The snapshot: what it says, and that it notices what has changed."""
 
+import time
 import timeit
 from collections.abc import Iterator
 from contextlib import closing
@@ -326,4 +327,4 @@ def test_a_recipient_is_judged_within_50_us_however_many_lists_and_members(
             ("", f"ant-confirm+{token}@example.org"),
         ):
             judge = partial(directory.judge, sender, recipient)
-            assert min(timeit.repeat(judge, number=200, repeat=5)) / 200 < 50e-6
+            assert min(timeit.repeat(judge, timer=time.thread_time, number=200, repeat=5)) / 200 < 50e-6

@@ -130,10 +130,10 @@ def test_any_text_gives_itself_and_few_others(reverse_path: str) -> None:
 def test_a_long_sender_takes_no_long_time(part: str) -> None:
     """The longest that a MAIL command can carry; ten times the work of the front-end's 50 us would still show a square."""
     sender = (part * 3000)[:2000] + "@example.net"
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(20):
         sender_keys(sender)
-    assert (time.perf_counter() - began) / 20 < 0.002
+    assert (time.thread_time() - began) / 20 < 0.002
 
 
 @pytest.mark.parametrize(
