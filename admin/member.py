@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admin.command import Refused, json_option, load_settings, open_store, origin_of, spell_list_id
+from admin.member_facts import evidence_facts, history_facts, member_facts, request_facts
 from admin.output import as_json as spell_json
 from admin.output import printable, say, write_json_list, write_pairs
 
 if TYPE_CHECKING:
     from config.names import ListId
     from lists.model import Member, Role
-    from lists.records import Evidence, History, Request
+    from lists.records import History
     from lists.roster import Roster
     from lists.store import Store
 
@@ -55,7 +56,7 @@ def _everything(store: Store, list_id: ListId, address: str) -> dict[str, Any]:
             "also": _others(roster, address),
             "memberships": [member_facts(each) for each in roster.roles(list_id, address)],
             "requests": [
-                _request_facts(each)
+                request_facts(each)
                 for kind in ("join", "leave")
                 if (each := roster.request(list_id, address, kind)) is not None
             ],
@@ -68,73 +69,12 @@ def _everything(store: Store, list_id: ListId, address: str) -> dict[str, Any]:
                 "probed_at": bounces.probed_at,
                 "due_at": bounces.due_at,
             },
-            "evidence": [_evidence_facts(each) for each in roster.evidence(list_id, address, SHOWN)],
+            "evidence": [evidence_facts(each) for each in roster.evidence(list_id, address, SHOWN)],
         }
 
     facts = store.look(read)
     history = store.records.history(list_id, address, limit=SHOWN)
-    return facts | {"history": [_history_facts(each) for each in history]}
-
-
-def member_facts(member: Member) -> dict[str, Any]:
-    """Return what JSON says of a membership."""
-    return {
-        "address": member.address,
-        "role": member.role,
-        "delivery": member.delivery,
-        "moderation_action": member.moderation_action,
-        "joined_at": member.joined_at,
-        "display_name": member.display_name,
-        "language": member.language,
-        "delivery_mode": member.delivery_mode,
-        "delivery_status": member.delivery_status,
-        "status_by": member.status_by,
-        "status_why": member.status_why,
-        "status_at": member.status_at,
-        "status_until": member.status_until,
-        "receive_own_postings": member.receive_own_postings,
-        "acknowledge_posts": member.acknowledge_posts,
-        "hide_address": member.hide_address,
-    }
-
-
-def _request_facts(request: Request) -> dict[str, Any]:
-    return {
-        "id": request.id,
-        "kind": request.kind,
-        "state": request.state,
-        "asked_by": request.asked_by,
-        "created_at": request.created_at,
-        "expires_at": request.expires_at,
-        "item_id": request.item_id,
-    }
-
-
-def _evidence_facts(evidence: Evidence) -> dict[str, Any]:
-    return {
-        "at": evidence.at,
-        "day": evidence.day,
-        "class": evidence.bounce_class,
-        "status": evidence.status,
-        "diagnostic": evidence.diagnostic,
-        "item_id": evidence.item_id,
-    }
-
-
-def _history_facts(entry: History) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "at": entry.at,
-        "list_id": entry.list_id,
-        "address": entry.address,
-        "what": entry.what,
-        "old": entry.old,
-        "new": entry.new,
-        "cause": entry.origin.kind,
-        "who": entry.origin.who,
-        "why": entry.origin.why,
-        "item_id": entry.origin.item_id,
-    }
+    return facts | {"history": [history_facts(each) for each in history]}
 
 
 def _write_everything(facts: dict[str, Any]) -> None:
@@ -188,7 +128,7 @@ def log(list_name: str, address: str | None, limit: int, as_json: bool) -> None:
     It knows addresses that have left, and lists that were removed.
     """
     with open_store(load_settings()) as store:
-        entries = map(_history_facts, _page_through(store, _find(store, list_name), address, limit))
+        entries = map(history_facts, _page_through(store, _find(store, list_name), address, limit))
         if as_json:
             write_json_list(entries)
             return

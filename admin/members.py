@@ -10,7 +10,8 @@ import click
 
 from admin import member
 from admin.command import Group, Refused, json_option, load_settings, open_store, origin_of
-from admin.member import ROLES, list_argument, member_facts, member_line, role_option
+from admin.member import ROLES, list_argument, member_line, role_option
+from admin.member_facts import member_facts
 from admin.output import say, warn, write_json_list
 from admin.progress import Progress
 
