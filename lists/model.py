@@ -20,6 +20,8 @@ DeliveryMode = Literal["regular", "mime_digests", "plaintext_digests"]
 # Who stopped it: the member, an owner, bounces; vacation is the member's own, with a day on which it ends by itself.
 DeliveryStatus = Literal["enabled", "by_user", "by_owner", "by_bounces", "vacation"]
 
+SubscriptionPolicy = Literal["open", "confirm", "moderate", "confirm_then_moderate"]
+
 # One line of a header: no control character, so that no setting can add a header of its own.
 Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
 
@@ -114,11 +116,28 @@ class ListSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     subscription_policy: Annotated[
-        Literal["open", "confirm", "moderate", "confirm_then_moderate"],
+        SubscriptionPolicy,
         Meta(
-            description="Who may join by themselves. Stored only: joining by mail comes with a later version."
+            description="Who may join by mail: open (whoever asks), confirm (whoever answers a mail to the address), moderate (whoever a moderator lets), confirm_then_moderate (both). With open, anybody can enter anybody."
         ),
     ] = "confirm"
+    unsubscription_policy: Annotated[
+        SubscriptionPolicy,
+        Meta(description="The same for leaving. With open, anybody can take anybody off."),
+    ] = "confirm"
+    request_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=180,
+            description="Days that a request waits for the address to confirm (Mailman: 3); for a moderator it waits ten times as long.",
+        ),
+    ] = 3
+    send_welcome_message: Annotated[bool, Meta(description="Greet new members by mail.")] = True
+    send_goodbye_message: Annotated[bool, Meta(description="Tell those who left that they have.")] = True
+    admin_notify_mchanges: Annotated[
+        bool, Meta(description="Tell the owners of everybody who joins or leaves by mail.")
+    ] = False
     process_bounces: Annotated[
         bool, Meta(description="Read what comes back, and act on it; no: it is thrown away.")
     ] = True

@@ -5,10 +5,17 @@ from typing import Literal
 
 from msgspec import Struct
 
-from config.names import BUILT_IN_QUEUES, INCOMING, OUTGOING, OWNER, Queue
+from config.names import BOUNCES, BUILT_IN_QUEUES, CONFIRM, INCOMING, MEMBERSHIP, OUTGOING, OWNER, Queue
 from config.settings import Settings
 
-BUILT_IN_RUNNERS = (INCOMING, OUTGOING, OWNER)  # queues whose runner class comes with Postroom
+BUILT_IN_RUNNERS = (
+    INCOMING,
+    BOUNCES,
+    CONFIRM,
+    MEMBERSHIP,
+    OWNER,
+    OUTGOING,
+)  # queues whose runner class comes with Postroom
 LMTP_GRACE_S = 20.0  # transactions in hand end; Postfix's LMTP client takes the 421 that all others get
 BUS_GRACE_S = 10.0  # the last commit and a checkpoint
 RUNNER_EXTRA_S = 2.0  # above stop_grace_s, within which a runner gives back what it has not finished

@@ -8,17 +8,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from bus.messages import Item
-from lists.address import Suffixes, list_address
 from lists.bounces import brake
 from lists.bounces.failure import Failure
 from lists.bounces.scoring import Effect, Event, Rules, State, due_event, next_step, score_event
 from lists.changes import (
     AddBounce,
-    Change,
     DisableMember,
     FreezeScoring,
     LeaveMember,
@@ -30,14 +26,12 @@ from lists.changes import (
 from lists.gate import Kind
 from lists.model import MailingList, Member
 from lists.records import BounceRecord, Evidence
-from lists.roster import Roster
-from lists.tokens import SiteKey, make_token, token_hash
+from lists.tokens import make_token, token_hash
+from runners.deciding import DATE, Draft
 from runners.letters import Letter
 
 ENABLE: Final = "enable"  # what a confirmation token is about that turns delivery on again
-DATE: Final = "%A, %d %B %Y"
 
-_AFTER_DUE: Final = {"probe": Event.PROBE_ENDED, "warn": Event.WARNING_DUE, "remove": Event.REMOVAL_DUE}
 _REASONS: Final[Mapping[str, str]] = {
     "bad-mailbox": "this address is not known there",
     "full": "the mailbox is full",
@@ -47,49 +41,27 @@ _REASONS: Final[Mapping[str, str]] = {
 }
 
 
-class Setting(Struct, frozen=True, kw_only=True):
-    """What does not change within one decision."""
-
-    mailing_list: MailingList
-    suffixes: Suffixes
-    key: SiteKey
-    item: Item
-    now: datetime
-
-    @property
-    def rules(self) -> Rules:
-        """Return the list's own numbers."""
-        settings = self.mailing_list.settings
-        return Rules(
-            threshold=settings.bounce_score_threshold,
-            stale_after_days=settings.bounce_info_stale_after,
-            probes=settings.bounce_probes,
-            warnings=settings.bounce_you_are_disabled_warnings,
-            warning_interval_days=settings.bounce_you_are_disabled_warnings_interval,
-        )
-
-    def address(self, purpose: str, token: str = "") -> str:
-        """Return an address of the list."""
-        return list_address(self.mailing_list, purpose, token, self.suffixes)
+def rules_of(mailing_list: MailingList) -> Rules:
+    """Return a list's own numbers."""
+    settings = mailing_list.settings
+    return Rules(
+        threshold=settings.bounce_score_threshold,
+        stale_after_days=settings.bounce_info_stale_after,
+        probes=settings.bounce_probes,
+        warnings=settings.bounce_you_are_disabled_warnings,
+        warning_interval_days=settings.bounce_you_are_disabled_warnings_interval,
+    )
 
 
 class Case:
-    """One decision in the making. `changes` and `letters` are what it comes to, `notes` what the log is told."""
+    """The bounces of one decision."""
 
-    def __init__(self, setting: Setting, roster: Roster) -> None:
-        self.changes: list[Change] = []
-        self.letters: list[Letter] = []
-        self.notes: list[tuple[str, dict[str, Any]]] = []
-        self._setting = setting
-        self._roster = roster
-        self._list_id = setting.mailing_list.list_id
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._now = draft.setting.now
+        self._rules = rules_of(draft.setting.mailing_list)
+        self._list_id = draft.list_id
         self._seen: set[str] = set()
-
-    @property
-    def summary(self) -> str:
-        """Say in a few words what was decided."""
-        words = [str(facts.get("step") or facts.get("why", "")) for _, facts in self.notes]
-        return "; ".join(dict.fromkeys(words))[:200] or "nobody whom it counts for"
 
     # What comes in ----------------------------------------------------------------------------------------------------
 
@@ -98,7 +70,7 @@ class Case:
         if member.key in self._seen:
             return
         self._seen.add(member.key)
-        day = self._setting.now.astimezone(UTC).date()
+        day = self._now.astimezone(UTC).date()
         evidence = Evidence(
             day=day,
             bounce_class=failure.bounce_class,
@@ -106,7 +78,7 @@ class Case:
             diagnostic=failure.diagnostic,
             same_words=_same_words(member.address, failure),
         )
-        self.changes.append(AddBounce(self._list_id, member.address, evidence))
+        self._draft.changes.append(AddBounce(self._list_id, member.address, evidence))
         if not member.delivery and member.delivery_status != "by_bounces":
             return self._note(member, failure, "no posts go there")  # a late bounce of an earlier post
         if self._is_frozen(member, failure):
@@ -115,38 +87,38 @@ class Case:
 
     def probe_failed(self, member: Member) -> None:
         """The probe came back."""
-        record = self._roster.bounces(self._list_id, member.address)
+        record = self._draft.roster.bounces(self._list_id, member.address)
         self._step(member, record, Event.PROBE_FAILED)
 
     def complained(self, member: Member, *, is_signed: bool) -> None:
         """A provider says that the member called a post spam: nothing more is sent there if our own token says whose it was."""
-        day = self._setting.now.astimezone(UTC).date()
-        self.changes.append(
+        day = self._now.astimezone(UTC).date()
+        self._draft.changes.append(
             AddBounce(self._list_id, member.address, Evidence(day=day, bounce_class="complaint"))
         )
         consequence = "Nothing was changed: the report does not prove whose copy it was."
         if is_signed and member.delivery:
-            self.changes.append(SetDelivery(self._list_id, member.address, "by_bounces"))
+            self._draft.changes.append(SetDelivery(self._list_id, member.address, "by_bounces"))
             consequence = "No more posts are sent there until the member or an owner says so."
-        self._tell_owners("owner-complaint", {"member": member.address, "consequence": consequence})
+        self._draft.tell_owners("owner-complaint", {"member": member.address, "consequence": consequence})
         self._note(member, Failure((), bounce_class="other"), "complaint")
 
     def due(self, member: Member) -> bool:
         """Take the step that is due; False: there is none, it was taken or has become needless."""
-        record = self._roster.bounces(self._list_id, member.address)
-        if record.due_at is None or record.due_at > self._setting.now:
+        record = self._draft.roster.bounces(self._list_id, member.address)
+        if record.due_at is None or record.due_at > self._now:
             return False
         event = Event.PROBE_ENDED
         if record.state is not State.PROBING:
-            event = due_event(record.warnings_sent, self._setting.rules)
+            event = due_event(record.warnings_sent, self._rules)
         return self._step(member, record, event)
 
     # The brake --------------------------------------------------------------------------------------------------------
 
     def _is_frozen(self, member: Member, failure: Failure) -> bool:
         """Is this failure one of many that are not about their members? The first that sees it freezes, and tells the owners once."""
-        now = self._setting.now
-        frozen = {each.topic for each in self._roster.freezes(self._list_id) if each.until > now}
+        now = self._now
+        frozen = {each.topic for each in self._draft.roster.freezes(self._list_id) if each.until > now}
         topics = brake.topics_of(member.address, failure)
         known = any(topic.name in frozen for topic in topics)
         for topic in topics:
@@ -158,19 +130,21 @@ class Case:
 
     def _count(self, topic: brake.Topic, member: Member) -> int:
         """Count the members who failed so within the window, this one included."""
-        since = self._setting.now - brake.WINDOW
-        count = self._roster.count_bounced(self._list_id, since, topic)
-        newest = self._roster.evidence(self._list_id, member.address, limit=5)
+        since = self._now - brake.WINDOW
+        count = self._draft.roster.count_bounced(self._list_id, since, topic)
+        newest = self._draft.roster.evidence(self._list_id, member.address, limit=5)
         is_counted = any(each.at is not None and each.at >= since for each in newest)
         return count + (not is_counted)
 
     def _members(self, topic: brake.Topic, member: Member) -> int:
         domain = member.key.rpartition("@")[2]
-        return 0 if topic.is_text else self._roster.count_members_at(self._list_id, domain)
+        return 0 if topic.is_text else self._draft.roster.count_members_at(self._list_id, domain)
 
     def _freeze(self, topic: brake.Topic, count: int, failure: Failure, *, is_new: bool) -> None:
-        until = self._setting.now + brake.FREEZE
-        self.changes.append(FreezeScoring(list_id=self._list_id, topic=topic.name, until=until, told=is_new))
+        until = self._now + brake.FREEZE
+        self._draft.changes.append(
+            FreezeScoring(list_id=self._list_id, topic=topic.name, until=until, told=is_new)
+        )
         if is_new:
             what = "refusals in the same words" if topic.is_text else topic.name.partition(":")[2]
             values = {
@@ -179,14 +153,14 @@ class Case:
                 "until": until.strftime(DATE),
                 "reason": _reason(failure),
             }
-            self._tell_owners("owner-bounce-frozen", values)
-            self.notes.append(("bounce.stepped", {"step": "frozen", "topic": topic.name, "count": count}))
+            self._draft.tell_owners("owner-bounce-frozen", values)
+            self._draft.note("bounce.stepped", step="frozen", topic=topic.name, count=count)
 
     # Score and steps --------------------------------------------------------------------------------------------------
 
     def _score(self, member: Member, failure: Failure) -> None:
-        rules, day = self._setting.rules, self._setting.now.astimezone(UTC).date()
-        record = self._roster.bounces(self._list_id, member.address)
+        rules, day = self._rules, self._now.astimezone(UTC).date()
+        record = self._draft.roster.bounces(self._list_id, member.address)
         score = record.score.after(failure.bounce_class, day, rules)
         if score == record.score:
             return self._note(member, failure, "counted today already")
@@ -201,22 +175,22 @@ class Case:
         self, member: Member, record: BounceRecord, event: Event, failure: Failure | None = None
     ) -> bool:
         """Take the row of the table; False: nothing follows."""
-        step = next_step(record.state, event, self._setting.rules)
+        step = next_step(record.state, event, self._rules)
         record = replace(record, state=step.state)
         reason = _reason(failure) if failure else self._last_reason(member)
         for effect in step.effects:
             record = self._perform(effect, member, record, reason)
         if Effect.COUNT in step.effects and not {Effect.PROBE, Effect.DISABLE} & set(step.effects):
-            self.changes.append(SetScore(self._list_id, member.address, record))
+            self._draft.changes.append(SetScore(self._list_id, member.address, record))
         if set(step.effects) - {Effect.COUNT}:
             names = " ".join(effect.name.lower() for effect in step.effects)
-            self.notes.append(("bounce.stepped", {"step": names, "member": member.address}))
+            self._draft.note("bounce.stepped", step=names, member=member.address)
         return bool(step.effects)
 
     def _perform(self, effect: Effect, member: Member, record: BounceRecord, reason: str) -> BounceRecord:
         match effect:
             case Effect.RESET:
-                self.changes.append(ResetScore(self._list_id, member.address))
+                self._draft.changes.append(ResetScore(self._list_id, member.address))
                 return BounceRecord()
             case Effect.PROBE:
                 return self._probe(member, record)
@@ -225,30 +199,32 @@ class Case:
             case Effect.WARN:
                 return self._warn(member, record, reason)
             case Effect.REMOVE:
-                self.changes.append(LeaveMember(self._list_id, member.address))
+                self._draft.changes.append(LeaveMember(self._list_id, member.address))
             case Effect.TELL_REMOVED:
-                self.letters.append(_letter(Kind.REMOVED, member, "bounce-removed", {"reason": reason}))
+                self._draft.letters.append(
+                    _letter(Kind.REMOVED, member, "bounce-removed", {"reason": reason})
+                )
             case Effect.TELL_OWNERS:
                 self._tell_of(member, record, reason)
             case Effect.ENABLE:
-                self.changes.append(SetDelivery(self._list_id, member.address, "enabled"))
+                self._draft.changes.append(SetDelivery(self._list_id, member.address, "enabled"))
             case Effect.COUNT:
                 pass
         return record
 
     def _probe(self, member: Member, record: BounceRecord) -> BounceRecord:
         """Send a mail whose return says that the address does not work: its reverse-path is a token of one use."""
-        ends = self._setting.now + timedelta(days=self._setting.rules.probe_days)
+        ends = self._now + timedelta(days=self._rules.probe_days)
         token = self._token("probe", member, ends, about="probe")
-        reverse_path = self._setting.address("bounce", token)
-        self.letters.append(_letter(Kind.PROBE, member, "probe", {}, reverse_path=reverse_path))
-        probing = replace(record, probed_at=self._setting.now, due_at=ends)
-        self.changes.append(SetScore(self._list_id, member.address, probing))
+        reverse_path = self._draft.setting.address("bounce", token)
+        self._draft.letters.append(_letter(Kind.PROBE, member, "probe", {}, reverse_path=reverse_path))
+        probing = replace(record, probed_at=self._now, due_at=ends)
+        self._draft.changes.append(SetScore(self._list_id, member.address, probing))
         return probing
 
     def _warn(self, member: Member, record: BounceRecord, reason: str) -> BounceRecord:
         """Tell the member how to get posts again, as often as the list wants, and say when the next step is due."""
-        rules, now = self._setting.rules, self._setting.now
+        rules, now = self._rules, self._now
         is_first = member.delivery
         sent = (0 if is_first else record.warnings_sent) + 1
         wants_warning = rules.warnings > 0
@@ -256,9 +232,9 @@ class Case:
         removal = now + interval * max(1, rules.warnings - sent + 1)
         if wants_warning:
             token = self._token("confirm", member, removal, about=ENABLE)
-            address = self._setting.address("confirm", token)
+            address = self._draft.setting.address("confirm", token)
             values = {"reason": reason, "removal": removal.strftime(DATE), "confirm_address": address}
-            self.letters.append(
+            self._draft.letters.append(
                 _letter(
                     Kind.WARNING,
                     member,
@@ -275,26 +251,26 @@ class Case:
             due_at=now + interval,
         )
         kind = DisableMember if is_first else SetScore
-        self.changes.append(kind(self._list_id, member.address, warned))
+        self._draft.changes.append(kind(self._list_id, member.address, warned))
         return warned
 
     def _tell_of(self, member: Member, record: BounceRecord, reason: str) -> None:
         """Tell the owners that a member was disabled, or removed, where the list wants it."""
-        settings = self._setting.mailing_list.settings
-        rules = self._setting.rules
+        settings = self._draft.setting.mailing_list.settings
+        rules = self._rules
         values = {"member": member.address, "reason": reason, "warnings": str(record.warnings_sent)}
         if member.delivery and settings.bounce_notify_owner_on_disable:
-            removal = self._setting.now + timedelta(days=rules.warning_interval_days * max(1, rules.warnings))
-            self._tell_owners("owner-bounce-disabled", {**values, "removal": removal.strftime(DATE)})
+            removal = self._now + timedelta(days=rules.warning_interval_days * max(1, rules.warnings))
+            self._draft.tell_owners("owner-bounce-disabled", {**values, "removal": removal.strftime(DATE)})
         if not member.delivery and settings.bounce_notify_owner_on_removal:
-            self._tell_owners("owner-bounce-removed", values)
+            self._draft.tell_owners("owner-bounce-removed", values)
 
     # Words ------------------------------------------------------------------------------------------------------------
 
     def _token(self, kind: Any, member: Member, expires_at: datetime, about: str) -> str:
-        setting = self._setting
+        setting = self._draft.setting
         token = make_token(setting.key, kind, setting.item.id, self._list_id, member.address)
-        self.changes.append(
+        self._draft.changes.append(
             MakeToken(
                 hash=token_hash(token),
                 purpose=kind,
@@ -306,12 +282,8 @@ class Case:
         )
         return token
 
-    def _tell_owners(self, template: str, values: Mapping[str, str]) -> None:
-        for owner in self._roster.owners(self._list_id):
-            self.letters.append(Letter(kind=Kind.REPORT, address=owner, template=template, values=values))
-
     def _last_reason(self, member: Member) -> str:
-        newest = self._roster.evidence(self._list_id, member.address, limit=1)
+        newest = self._draft.roster.evidence(self._list_id, member.address, limit=1)
         return _words(newest[0].bounce_class, newest[0].status) if newest else "(not known)"
 
     def _note(self, member: Member, failure: Failure, why: str, **more: Any) -> None:
@@ -321,7 +293,7 @@ class Case:
             "bounce_class": failure.bounce_class,
             "why": why,
         }
-        self.notes.append(("bounce.scored", {**told, **more}))
+        self._draft.note("bounce.scored", **told, **more)
 
 
 def _same_words(address: str, failure: Failure) -> str:

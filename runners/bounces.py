@@ -6,7 +6,7 @@ does not come back. Time-driven steps are items from timekeeping.py. Never answe
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
@@ -18,15 +18,16 @@ from lists.address import list_address
 from lists.bounces.failure import Failure, Report
 from lists.bounces.reading import read_report
 from lists.bounces.verp_forms import unsigned_verp
-from lists.changes import Change, LiftFreeze, UseToken
+from lists.changes import LiftFreeze, UseToken
 from lists.mailbox import address_key
 from lists.model import Member
 from lists.policy import Taken
 from lists.records import Origin, OriginKind
 from lists.roster import Roster
 from lists.tokens import is_genuine, is_old_form, read_verp, token_hash
-from runners.bounce_case import Case, Setting
-from runners.letters import Written, open_office, write_letters
+from runners.bounce_case import Case
+from runners.deciding import Draft, Work, decide_once
+from runners.letters import open_office
 from runners.outcome import Ack, Outcome, Output, Shunt
 from runners.placing import read_args
 from runners.runner import Runner
@@ -37,8 +38,6 @@ VERP_DAYS: Final = (
     14  # how long a post's bounces are believed: MTAs give up after 5 days, and some send the last one late
 )
 IN_THREAD: Final = 64 * 1024  # octets of a report from which reading takes too long for the loop
-
-Work = Callable[[Case, Roster], tuple[Change, ...]]
 
 
 class Addressed(Struct, frozen=True):
@@ -106,34 +105,34 @@ class Bounces(Runner):
     async def _count(self, item: Item, current: Current, report: Report) -> Outcome:
         token = self._token_of(item.recipient, current)
 
-        def work(case: Case, roster: Roster) -> tuple[Change, ...]:
-            return self._judge(case, roster, item.list_id, report, token)
+        def work(draft: Draft) -> None:
+            self._judge(draft, report, token)
 
         return await self._decide(item, current, work, "bounce")
 
-    def _judge(
-        self, case: Case, roster: Roster, list_id: ListId, report: Report, token: str
-    ) -> tuple[Change, ...]:
-        """Find the members whom a report concerns, and count for each; returns changes beside the case's own."""
+    def _judge(self, draft: Draft, report: Report, token: str) -> None:
+        """Find the members whom a report concerns, and count for each."""
+        case, roster, list_id = Case(draft), draft.roster, draft.list_id
         addressed = self._find_addressed(roster, list_id, token)
         if report.kind == "complaint":
-            self._complain(case, roster, list_id, report, addressed)
-            return ()
+            return self._complain(case, roster, list_id, report, addressed)
         permanent = [failure for failure in report.failures if failure.is_permanent]
         if addressed.member is not None:
             if permanent and addressed.by == "probe":
-                case.probe_failed(addressed.member)
-                return (UseToken(addressed.token),)
+                draft.changes.append(UseToken(addressed.token))
+                return case.probe_failed(addressed.member)
             if permanent:
                 case.failed(addressed.member, _failure_of(addressed.member, permanent))
-            return ()
+            return None
         if token:  # a token that names nobody: forged, too old, or of somebody who has left
-            return ()
+            return draft.note("bounce.ignored", why="the token of the recipient is nobody's")
         for failure in permanent:
             member = _find_member(roster, list_id, failure.addresses)
             if member is not None:
                 case.failed(member, failure)
-        return ()
+        if not draft.notes:
+            draft.note("bounce.ignored", why="no member has failed for good")
+        return None
 
     def _complain(
         self, case: Case, roster: Roster, list_id: ListId, report: Report, addressed: Addressed
@@ -192,11 +191,10 @@ class Bounces(Runner):
     # Time -------------------------------------------------------------------------------------------------------------
 
     async def _take_due(self, item: Item, current: Current, membership_id: int) -> Outcome:
-        def work(case: Case, roster: Roster) -> tuple[Change, ...]:
-            found = roster.member_by_id(membership_id)
+        def work(draft: Draft) -> None:
+            found = draft.roster.member_by_id(membership_id)
             if found is not None and found[0] == item.list_id:
-                case.due(found[1])
-            return ()
+                Case(draft).due(found[1])
 
         return await self._decide(item, current, work, "timer")
 
@@ -212,40 +210,8 @@ class Bounces(Runner):
 
         return await self.site.store.apply_once(item.id, decide)
 
-    # The decision -----------------------------------------------------------------------------------------------------
-
     async def _decide(self, item: Item, current: Current, work: Work, kind: OriginKind) -> Outcome:
-        """Let `work` decide inside the transaction; say what came of it when it is stored."""
-        told: list[tuple[Case, Written]] = []
-
-        def decide(roster: Roster) -> Decision:
-            mailing_list, now = current.mailing_list, self.site.clock.now()
-            case = Case(
-                Setting(
-                    mailing_list=mailing_list,
-                    suffixes=current.suffixes,
-                    key=self._office.key,
-                    item=item,
-                    now=now,
-                ),
-                roster,
-            )
-            changes = work(case, roster)
-            desk = self._office.desk(mailing_list, current.suffixes)
-            written = write_letters(case.letters, roster, desk, self._office, item, now)
-            told[:] = [(case, written)]
-            return Decision(
-                Ack(outputs=written.outputs, reason=case.summary),
-                (*case.changes, *changes, *written.changes),
-                Origin(kind=kind, why=case.summary),
-            )
-
-        outcome = await self.site.store.apply_once(item.id, decide)
-        for case, written in told:
-            for event, facts in case.notes:
-                self.site.log.info(event, recipient=item.recipient, **facts)
-            written.tell(self.site.log)
-        return outcome
+        return await decide_once(self.site, self._office, item, current, work, Origin(kind=kind))
 
 
 def _find_member(roster: Roster, list_id: ListId, addresses: Sequence[str]) -> Member | None:

@@ -29,6 +29,8 @@ TRIM_S = 3600.0  # between two looks for outcomes that can be forgotten
 BUILT_IN = {
     "incoming": "runners.incoming:Incoming",
     "bounces": "runners.bounces:Bounces",
+    "confirm": "runners.confirm:Confirm",
+    "membership": "runners.membership:Membership",
     "outgoing": "runners.outgoing:Outgoing",
     "owner": "runners.owner:Owner",
 }
