@@ -3,7 +3,7 @@
 import pytest
 
 from config.settings import LmtpSettings, RunnerSettings, Settings
-from master.plan import CannotScale, check_scale, places, queues, queues_with_runner
+from master.plan import BUILT_IN_RUNNERS, CannotScale, check_scale, places, queues, queues_with_runner
 
 
 def names(settings: Settings, **scaled: int) -> list[str]:
@@ -11,12 +11,13 @@ def names(settings: Settings, **scaled: int) -> list[str]:
 
 
 def test_an_empty_configuration_has_the_bus_a_front_end_and_the_built_in_runners() -> None:
-    assert names(Settings()) == ["bus", "lmtp-1", "incoming-1", "owner-1", "outgoing-1"]
+    assert names(Settings()) == ["bus", "lmtp-1", *(f"{queue}-1" for queue in BUILT_IN_RUNNERS)]
 
 
 def test_queues_without_a_runner_class_exist_and_have_no_process() -> None:
-    assert "bounces" in queues(Settings())
-    assert "bounces" not in queues_with_runner(Settings())
+    settings = Settings(runners={"archive": RunnerSettings()})
+    assert "archive" in queues(settings)
+    assert "archive" not in queues_with_runner(settings)
 
 
 def test_a_runner_of_ones_own_has_processes_and_a_table_without_class_has_none() -> None:
@@ -39,17 +40,18 @@ def test_a_runner_of_ones_own_has_processes_and_a_table_without_class_has_none()
 
 def test_zero_processes_are_none() -> None:
     settings = Settings(lmtp=LmtpSettings(processes=0), runners={"incoming": RunnerSettings(processes=0)})
-    assert names(settings) == ["bus", "owner-1", "outgoing-1"]
+    assert names(settings) == ["bus", *(f"{queue}-1" for queue in BUILT_IN_RUNNERS if queue != "incoming")]
 
 
 def test_what_was_scaled_wins_over_the_configuration() -> None:
-    assert names(Settings(), incoming=2, lmtp=0, owner=0) == ["bus", "incoming-1", "incoming-2", "outgoing-1"]
+    rest = [f"{queue}-1" for queue in BUILT_IN_RUNNERS if queue not in ("incoming", "owner")]
+    assert names(Settings(), incoming=2, lmtp=0, owner=0) == ["bus", "incoming-1", "incoming-2", *rest]
 
 
 @pytest.mark.parametrize(
     ("what", "number", "text"),
     [
-        ("bounces", 1, "has no runner class"),
+        ("archive", 1, "has no runner class"),
         ("bus", 2, "there is no 'bus' to scale"),
         ("nosuch", 1, "there are lmtp, incoming"),
         ("incoming", 65, "0 to 64"),
@@ -58,4 +60,4 @@ def test_what_was_scaled_wins_over_the_configuration() -> None:
 )
 def test_what_cannot_be_scaled_is_refused_with_the_reason(what: str, number: int, text: str) -> None:
     with pytest.raises(CannotScale, match=text):
-        check_scale(Settings(), what, number)
+        check_scale(Settings(runners={"archive": RunnerSettings()}), what, number)
