@@ -47,6 +47,7 @@ class Connection(LMTP):
         self.name = name
         self.session = self.client = Client(self.loop, name, peer, may_forward=may_forward)
         self.heard_s = 0.0  # monotonic: when a command, a part of a message or an answer of the bus last came
+        self._counted = 0  # commands that were answered when `heard_s` was set
         self.closing_s = 0.0  # monotonic: since when the client may go; 0: it may not
         self._has_eof = False
         self._is_ahead = (
@@ -76,14 +77,13 @@ class Connection(LMTP):
             self._open(self._sealed, data)
 
     def _take(self, data: bytes) -> None:
-        before = self.dialogue.conduct.answered
         if (
             self.dialogue.answered.ids and not self._is_ahead
         ):  # it goes on behind our final replies: it has read them
             self._note_replied()
         self.dialogue.receive(data)
-        if self.dialogue.conduct.answered != before or self.dialogue.is_gathering:
-            self.heard_s = self.loop.time()  # a command an octet at a time has its time as a whole
+        if self.dialogue.is_gathering:
+            self.heard_s = self.loop.time()
         self._turn()
 
     def eof_received(self) -> bool:
@@ -165,6 +165,9 @@ class Connection(LMTP):
     def _turn(self) -> None:
         """Write all replies of this turn in one piece, begin what must be awaited, close when it is over."""
         dialogue = self.dialogue
+        if dialogue.conduct.answered != self._counted:  # a command an octet at a time has its time as a whole
+            self._counted = dialogue.conduct.answered
+            self.heard_s = self.loop.time()
         output = dialogue.take_output()
         if output and self.transport is not None:
             self._wire.write(output)

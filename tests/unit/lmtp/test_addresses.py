@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtp.addresses import MAX_ADDRESS, RECIPIENT, SENDER, read_path, split_path
+from lmtp.addresses import (
+    MAX_ADDRESS,
+    MAX_DOMAIN,
+    MAX_PATH,
+    RECIPIENT,
+    SENDER,
+    Grammar,
+    read_path,
+    split_path,
+)
 from tests.support.lmtp_parts import parse_odd
 
 TAKEN = [
@@ -112,3 +121,31 @@ def test_any_mixture_of_what_is_special_is_read_or_refused(text: str) -> None:
     address = read_path(b"<" + text.encode() + b">", RECIPIENT, parse_odd)
     if address is not None:
         assert read_path(f"<{address}>".encode(), RECIPIENT, parse_odd) == address
+
+
+@pytest.mark.parametrize("grammar", [RECIPIENT, SENDER])
+def test_an_address_may_be_as_long_as_its_limit(grammar: Grammar) -> None:
+    """320 octets in all and 255 of the domain (RFC 5321 4.5.3.1); one more is too long, with a source route or without."""
+    for domain in (b"d" * MAX_DOMAIN, b"example.org"):
+        longest = b"a" * (MAX_ADDRESS - len(domain) - 1) + b"@" + domain
+        for route in (b"", b"@relay.example:"):
+            assert read_path(b"<" + route + longest + b">", grammar, parse_odd) == longest.decode()
+            assert read_path(b"<" + route + b"a" + longest + b">", grammar, parse_odd) is None
+    assert read_path(b"<a@" + b"d" * (MAX_DOMAIN + 1) + b">", grammar, parse_odd) is None
+
+
+def test_a_long_path_never_reaches_the_slow_parser() -> None:
+    """Over 640 octets, or with a mailbox over 320 behind its route: email's parser takes milliseconds for such, and longer for longer ones."""
+    asked: list[str] = []
+
+    def parse(argument: str) -> tuple[str | None, str | None]:
+        asked.append(argument)
+        return parse_odd(argument)
+
+    route = b"@" + b"r" * (MAX_PATH - len(b"<@:ant@example.org>")) + b":"
+    assert len(b"<" + route + b"ant@example.org>") == MAX_PATH
+    assert read_path(b"<" + route + b"aant@example.org>", RECIPIENT, parse) is None
+    assert read_path(b"<@relay.example:" + b"a" * 330 + b"@example.org>", RECIPIENT, parse) is None
+    assert asked == []
+    assert read_path(b"<@relay.example:ant@example.org>", RECIPIENT, parse) == "ant@example.org"
+    assert len(asked) == 1

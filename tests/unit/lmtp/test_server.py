@@ -1,5 +1,6 @@
 """Connections over real sockets, on both event loops, with stand-ins for lists and bus."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import pytest
 
 from bus.client import Away, PublishRefused
 from lists.errors import StoreAway
+from lmtp.server import LINGER_S
 from tests.support.loop_thread import Running, running_server
 from tests.support.waiting import wait_until
 from tests.support.wire import Wire, code, make_mail, stuff
@@ -210,3 +212,125 @@ def test_a_large_message_is_taken_whole(running: Running) -> None:
     with Wire.connect(running.address) as wire:
         assert code(wire.mail(make_mail(body=body), "ant@example.org")[0]) == "250 2.0.0"
     assert running.parts.front.published[0][1].endswith(body)
+
+
+def never_reading(running: Running) -> Wire:
+    """Make a client that sends until the server reads no more, and reads nothing."""
+    wire = Wire.connect(running.address)
+    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    wire.sock.settimeout(0.2)
+    with contextlib.suppress(TimeoutError):
+        while True:
+            wire.sock.sendall(b"NOOP\r\n" * 10_000)
+    return wire
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("is_half_closed", [True, False], ids=["half-closed", "open"])
+def test_a_client_that_never_reads_goes_after_the_idle_timeout(loop: str, is_half_closed: bool) -> None:
+    """Also one that has shut its sending side down: the transport would wait for ever for its replies to be read."""
+    with running_server(loop, idle_timeout_s=0.2, max_commands=10**9) as running:
+        wire = never_reading(running)
+        if is_half_closed:
+            wire.sock.shutdown(socket.SHUT_WR)
+        (connection,) = running.server._connections
+        wait_until(lambda: running.thread.call(lambda: connection.is_owed_replies))
+        wait_until(
+            lambda: (
+                running.thread.call(running.server.sweep)
+                or running.thread.call(running.server.is_empty.is_set)
+            )
+        )
+        wire.sock.close()
+
+
+def test_a_client_that_stays_after_its_quit_is_dropped_after_some_seconds(running: Running) -> None:
+    """It has its 221 and our end; Exim closes without reading either."""
+    with Wire.connect(running.address) as wire:
+        assert wire.codes("QUIT") == ["221 2.0.0"]
+        assert wire.ends()
+        (connection,) = running.server._connections
+        running.thread.call(running.server.sweep)
+        assert not running.server.is_empty.is_set()
+
+        def let_time_pass() -> None:
+            assert connection.closing_s
+            connection.closing_s -= LINGER_S + 0.1
+            running.server.sweep()
+
+        running.thread.call(let_time_pass)
+        wait_until(running.server.is_empty.is_set)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_slow_reader_that_is_owed_replies_has_more_time_than_one_that_only_stays(loop: str) -> None:
+    """Until the idle timeout, not LINGER_S: what it asked for before its end comes whole."""
+    with running_server(loop, max_commands=10**9) as running:
+        wire = never_reading(running)
+        wire.sock.shutdown(socket.SHUT_WR)
+        (connection,) = running.server._connections
+
+        def let_time_pass() -> None:
+            connection.closing_s -= LINGER_S + 0.1 if connection.closing_s else 0.0
+            running.server.sweep()
+
+        running.thread.call(let_time_pass)
+        assert not running.server.is_empty.is_set()
+        assert wire.sock.recv(14) == b"250 2.0.0 Ok\r\n"
+        running.thread.call(connection.abort)
+        wire.sock.close()
+        wait_until(running.server.is_empty.is_set)
+
+
+def test_what_was_sent_before_the_reply_could_be_read_proves_nothing(running: Running) -> None:
+    """A client may pipeline NOOP behind the dot and be gone before the 250: only what it sends afterwards shows that it has read."""
+    front = running.parts.front
+    front.held = []
+    with Wire.connect(running.address) as wire:
+        wire.codes(*ONE)
+        wire.send_raw(stuff(make_mail()) + b"NOOP\r\n")
+        (future,) = wait_until(lambda: front.held)
+        first = front.published[0][0].id
+        running.thread.call(lambda: future.set_result((first,)))
+        assert [code(wire.reply()) for _ in range(2)] == ["250 2.0.0", "250 2.0.0"]
+        assert wire.codes("NOOP") == ["250 2.0.0"]
+        assert front.replied == []
+        front.held = None
+        assert code(wire.mail(make_mail(), "ant@example.org")[0]) == "250 2.0.0"
+        assert wire.codes("NOOP") == ["250 2.0.0"]
+        assert front.replied == [first, front.published[1][0].id]
+
+
+def test_a_command_an_octet_at_a_time_does_not_put_the_timeout_off() -> None:
+    """A part of a message does, and a whole command."""
+    with running_server(idle_timeout_s=60) as running, Wire.connect(running.address) as wire:
+        wire.codes("NOOP")
+        (connection,) = running.server._connections
+        heard_s = connection.heard_s
+        wire.send_raw(b"NO")
+        wait_until(lambda: connection.dialogue.waiting == 2)
+        assert connection.heard_s == heard_s
+        wire.send_raw(b"OP\r\n")
+        wire.reply()
+        assert connection.heard_s > heard_s
+        wire.codes(*ONE)
+        heard_s = connection.heard_s
+        wire.send_raw(b"x")
+        wait_until(lambda: connection.heard_s > heard_s)
+
+
+def test_a_message_that_takes_too_long_ends_the_session() -> None:
+    """421 4.4.2; a client between commands is not meant."""
+    with (
+        running_server(data_timeout_s=0.05) as running,
+        Wire.connect(running.address) as slow,
+        Wire.connect(running.address) as other,
+    ):
+        slow.codes(*ONE)
+        assert slow.is_silent(0.1)
+        running.thread.call(running.server.sweep)
+        assert code(slow.reply()) == "421 4.4.2"
+        assert slow.ends()
+        assert other.codes("NOOP") == ["250 2.0.0"]
