@@ -49,7 +49,7 @@ def test_every_limit_that_is_an_option_says_its_default() -> None:
         for struct in (LmtpSettings, BusSettings)
         for field in msgspec.structs.fields(struct)
     }
-    named = {name[1]: row[1] for row in rows(LIMITS) if (name := re.match(r"`(\w+)`", row[0]))}
+    named = {row[0].strip("`"): row[1] for row in rows(LIMITS) if row[0].startswith("`")}
     assert {"max_connections", "max_in_flight", "data_timeout_s", "max_commands", "min_memory"} <= set(named)
     for name, default in named.items():
         number = re.match(r"[\d ]+", default)
