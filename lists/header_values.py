@@ -23,6 +23,7 @@ MAX_WORDS = 200  # encoded words decoded in one value; what follows is kept as i
 _ENCODED_WORD = re.compile(
     rb"=\?([A-Za-z0-9_.:-]{1,40})(?:\*[A-Za-z0-9-]{0,40})?\?([bBqQ])\?([^? \t]*)\?=(?:[ \t]+(?==\?[!->@-~]+\?[bBqQ]\?[^? \t]*\?=))?"
 )
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Charsets of mail. Python has codecs that are no charsets, and some of them take quadratic time (punycode).
 _CHARSET = re.compile(
     r"utf-?8|us-ascii|ascii|iso-?8859-\d{1,2}|(?:windows|cp)-?125\d|koi8-[rut]|gb2312|gbk|gb18030|big5(?:-hkscs)?"
@@ -106,9 +107,12 @@ def all_shown(header: Header, name: str) -> tuple[str, ...]:
 
 
 def first_shown(header: Header, name: str, limit: int = MAX_SHOWN) -> str:
-    """Return the first field of this name as a reader sees its first `limit` octets, "" when there is none."""
+    """Return the first field of this name as a reader sees its first `limit` octets, "" when there is none.
+
+    Control characters are spaces, those that encoded words hide too: it goes into the list store, where PostgreSQL takes no NUL, and onto terminals.
+    """
     values = header.values(name)
-    return shown_text(values[0][:limit]) if values else ""
+    return _CONTROL.sub(" ", shown_text(values[0][:limit])) if values else ""
 
 
 # Addresses ------------------------------------------------------------------------------------------------------------

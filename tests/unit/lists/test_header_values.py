@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lists.header_values import MAX_VALUE, first_word, plain_text, read_addresses, shown_text
+from lists.header_values import MAX_VALUE, first_shown, first_word, plain_text, read_addresses, shown_text
 from lists.headers import MAX_FIELDS, MAX_HEADER, read_header
 from lists.posts import Post
 
@@ -44,6 +44,12 @@ def addresses(value: bytes) -> tuple[str, ...]:
 )
 def test_text_is_what_a_reader_sees(value: bytes, text: str) -> None:
     assert shown_text(value) == text
+
+
+def test_a_subject_that_is_kept_has_no_control_characters() -> None:
+    """Neither bare ones nor those that an encoded word hides."""
+    header = read_header(b"Subject: a\x00b\x1b[2J =?utf-8?q?c=0D=0AX:_d=C2=85=E2=80=A8e?=\r\n\r\n")
+    assert first_shown(header, "subject") == "a b [2J c  X: d  e"
 
 
 @pytest.mark.parametrize(
