@@ -94,16 +94,21 @@ class Connection(LMTP):
             return False
         if self.dialogue.want is not None or self.dialogue.is_held:
             return True  # keeps our side open for the replies
-        if (
-            self.dialogue.answered.ids
-            and self._wire.get_write_buffer_size() == 0
-            and has_arrived(self._socket)
-        ):
+        if self.dialogue.answered.ids and self._has_left_in_order():
             self._note_replied()
         self.closing_s = (
             self.loop.time()
         )  # the transport closes when all is sent, which a client that does not read prevents
         return False
+
+    def _has_left_in_order(self) -> bool:
+        """Whether the client's end is evidence that it has read our replies.
+
+        Not without a QUIT (RFC 5321 4.1.1.10): OpenSMTPD 6.8 reads the first final reply of several, takes the others for too much data, closes,
+        and sends the message again.
+        """
+        is_written = self._wire.get_write_buffer_size() == 0
+        return self.dialogue.has_quit and is_written and has_arrived(self._socket)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the client. What the bus stores for it stays stored, and the same mail again is known as the same."""

@@ -182,6 +182,7 @@ class Dialogue(Reading):
         self._say(replies.CANNOT_VRFY)
 
     def _quit(self, _: Quit) -> None:
+        self.has_quit = True
         self._say(replies.BYE)
         self._close()
 

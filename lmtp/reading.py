@@ -37,6 +37,7 @@ class Reading(ABC):
         self.want: Want | None = None
         self.is_held = False  # the client does not read its replies: answer nothing more for now
         self.is_closing = False  # nothing more is read or answered
+        self.has_quit = False  # it left as RFC 5321 4.1.1.10 asks
         self.conduct = Conduct(service.max_commands, service.max_errors)
         self.gathering_since_s = 0.0  # monotonic, when the last 354 was given
         self._input = Input()

@@ -37,7 +37,7 @@ def test_a_postfix_killed_before_it_reads_the_250_makes_no_second_copy(mail: Mai
     _kill_client(mail)
     _let_go_until_quiet(mail, front)
     assert sorted(mail.copies(message_id)) == MEMBERS
-    told = [line for line in mail.site.log("lmtp.accepted") if line["message_id"] == f"<{message_id}>"]
+    told = mail.accepted(message_id)
     assert [line["is_duplicate"] for line in told] == [False, True]
     assert len({line["item_id"] for line in told}) == 1
     assert len(mail.mta.lines(rf"status=sent \(250 2\.0\.0 Accepted {told[0]['item_id']}\)")) == 1

@@ -21,6 +21,8 @@ log_file_path = /var/log/exim4/%slog
 log_selector = +smtp_confirmation
 keep_environment =
 tls_advertise_hosts =
+# A bounce that nobody takes is dropped, not frozen.
+ignore_bounce_errors_after = 0s
 qualify_domain = example.net
 domainlist list_domains = {domains}
 smtputf8_advertise_hosts = *
@@ -81,22 +83,19 @@ lists_{number}:
 
 
 class Exim(JailedMta):
-    """One instance.
-
-    `probe`: asks the list server about a recipient, with the sender's own address, before it takes mail for it.
-    """
+    """One instance; `verify` is what it asks about each recipient before it takes mail for it, as in `require verify = ...`."""
 
     package = "exim"
 
     def __init__(
-        self, folder: Path, *, lists: Mapping[str, Route], relay: str, port: int = 0, probe: bool = False
+        self, folder: Path, *, lists: Mapping[str, Route], relay: str, port: int = 0, verify: str = ""
     ) -> None:
         super().__init__(folder, port)
-        verify = "require verify = recipient/callout=10s,use_sender,no_cache" if probe else ""
+        self.verify = verify
         main = MAIN.format(
             port=self.port,
             domains=" : ".join(lists),
-            verify=verify,
+            verify=f"require verify = {verify}" if verify else "",
             routers="".join(ROUTER.format(number=n, domain=domain) for n, domain in enumerate(lists)),
             transports="".join(_transport(n, route) for n, route in enumerate(lists.values())),
             relay=relay.rpartition(":")[2],

@@ -19,7 +19,7 @@ define(`STATUS_FILE', `/var/spool/mqueue/status')dnl
 define(`confHOST_STATUS_DIRECTORY', `')dnl
 define(`confPID_FILE', `/run/sendmail.pid')dnl
 define(`confCONTROL_SOCKET_NAME', `')dnl
-define(`confLOCAL_MAILER', `relay')dnl
+define(`LOCAL_MAILER_PATH', `/bin/false')dnl
 define(`confSERVICE_SWITCH_FILE', `/etc/mail/service.switch-nodns')dnl
 define(`confMIN_QUEUE_AGE', `0')dnl
 define(`confTO_IDENT', `0')dnl
@@ -33,6 +33,7 @@ FEATURE(`promiscuous_relay')dnl
 FEATURE(`accept_unresolvable_domains')dnl
 FEATURE(`mailertable', `hash -o /etc/mail/mailertable')dnl
 DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port={port}')dnl
+MAILER(`local')dnl
 MAILER(`smtp')dnl
 MAILER_DEFINITIONS
 {mailers}

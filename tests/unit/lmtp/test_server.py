@@ -90,6 +90,14 @@ def test_a_reply_counts_as_read_when_the_client_leaves_in_order(running: Running
     wait_until(lambda: running.parts.front.replied)
 
 
+def test_a_client_that_closes_without_quit_has_read_nothing(running: Running) -> None:
+    """OpenSMTPD does so when it has read one reply of several, and sends the message again."""
+    with Wire.connect(running.address) as wire:
+        wire.mail(make_mail(), "ant@example.org")
+    wait_until(running.server.is_empty.is_set)
+    assert running.parts.front.replied == []
+
+
 def test_a_client_that_is_gone_after_the_dot_has_read_nothing(running: Running) -> None:
     """The message stays; its retry is known as the same mail and is told the first copy's id."""
     front, mail = running.parts.front, make_mail()
