@@ -6,6 +6,7 @@ the session must be in step: NOOP gets its 250, QUIT its 221, and nothing comes 
 which belongs to the caller. It trusts nothing that comes: every read ends within the caller's time.
 """
 
+import contextlib
 import os
 import re
 import socket
@@ -17,6 +18,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from tests.support.transcript import Act, Expect, Says, Send, Step, Store, Stored, Story
+from tests.support.waiting import wait_until
 from tests.support.wire import Address
 
 MAX_LINE: Final = 512  # octets of a reply line with its CR LF
@@ -262,7 +264,7 @@ class _Player:
                 )
 
     def _look(self, step: Store) -> None:
-        taken = self._shelf.take() if self._shelf is not None else None
+        taken = self._take(len(step.items))
         if taken is None:
             return  # nobody can look into this server
         wanted = sorted(step.items, key=lambda item: item.recipient)
@@ -275,6 +277,23 @@ class _Player:
         for want, have in zip(wanted, found, strict=True):
             if different := _difference(want, have, self._run):
                 raise _Differs(f"for {have.recipient}: {different}", f"stored as sent for {want.recipient}")
+
+    def _take(self, number: int) -> Sequence[Stored] | None:
+        """Take what is stored, waiting for as many: a client that hangs up is ahead of the server."""
+        shelf = self._shelf
+        first = shelf.take() if shelf is not None else None
+        if shelf is None or first is None:
+            return None
+        found = list(first)
+
+        def is_all_here() -> bool:
+            found.extend(shelf.take() or ())
+            return len(found) >= number
+
+        if len(found) < number:
+            with contextlib.suppress(AssertionError):
+                wait_until(is_all_here, self._rules.timeout_s)
+        return found
 
 
 def _is_offer(code: str, texts: Sequence[str]) -> bool:
