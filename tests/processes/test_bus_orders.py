@@ -127,7 +127,9 @@ def test_status_lists_every_queue_and_every_client(bus: BusProcess) -> None:
                 "request",
                 "bounces",
             }
-            assert status["flow"] == {"state": "ok", "reason": "", "full": [], "resting": []}
+            assert status["flow"] == {
+                "state": "ok", "reason": "", "full": [], "resting": [], "delay_ms": 0, "fronts": 1,
+            }  # fmt: skip
 
     run(work)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from master.plan import BUILT_IN_RUNNERS
 from tests.support.site import MASTER, ROOT, Site, free_port
 from tests.support.waiting import wait_until
 
@@ -29,9 +30,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_a_site_starts_is_healthy_and_stops_within_seconds(site: Site) -> None:
     site.start()
     status = site.status()
-    assert [each["name"] for each in status["processes"]] == [
-        "master", "bus", "lmtp-1", "incoming-1", "outgoing-1", "owner-1",
-    ]  # fmt: skip
+    names = [each["name"] for each in status["processes"]]
+    assert names[:3] == ["master", "bus", "lmtp-1"]
+    assert sorted(names[3:]) == sorted(f"{queue}-1" for queue in BUILT_IN_RUNNERS)
     assert all(set(each) == KEYS for each in status["processes"])
     assert {each["state"] for each in status["processes"]} == {"ready"}
     assert len(status["queues"]) == 7
@@ -41,7 +42,7 @@ def test_a_site_starts_is_healthy_and_stops_within_seconds(site: Site) -> None:
 
     assert site.process is not None
     process, pids = site.process, site.processes()
-    assert len(pids) == 6
+    assert len(pids) == 3 + len(BUILT_IN_RUNNERS)
     done = site.stop()
     assert (done.returncode, done.stderr, process.returncode) == (0, "", 0)
     assert site.processes() == []
@@ -164,7 +165,7 @@ def test_a_new_master_waits_for_the_children_of_a_killed_one(site: Site) -> None
     site.kill("master")
     site.start()  # at once
     assert site.status()["state"] == "healthy"
-    assert len(site.processes()) == 6
+    assert len(site.processes()) == 3 + len(BUILT_IN_RUNNERS)
 
 
 def test_stop_ends_a_master_that_does_not_answer(site: Site) -> None:

@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
+from master.plan import BUILT_IN_RUNNERS
 from tests.support.site import Site
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-NAMES = ("bus", "lmtp-1", "incoming-1", "outgoing-1", "owner-1")
+NAMES = ("bus", "lmtp-1", *(f"{queue}-1" for queue in BUILT_IN_RUNNERS))
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with Site(tmp_path_factory.mktemp("restarts")) as made:
+    with Site(tmp_path_factory.mktemp("restarts"), '[runners.later]\naddresses = ["-later"]\n') as made:
         yield made
 
 
@@ -134,7 +135,7 @@ def test_a_master_that_stood_still_blames_nobody(site: Site) -> None:
 
 def test_what_cannot_be_scaled_is_refused_with_the_reason(site: Site) -> None:
     for arguments, text in (
-        (("bounces", "1"), "no runner class"),
+        (("later", "1"), "no runner class"),
         (("nosuch", "1"), "there is no"),
         (("incoming", "65"), "0 to 64"),
     ):
