@@ -37,6 +37,15 @@ def check_address(text: str) -> str:
     return text
 
 
+def is_address(text: str) -> bool:
+    """Is this one mail address, as `check_address` takes it?"""
+    try:
+        check_address(text)
+    except BadAddress:
+        return False
+    return True
+
+
 def address_key(address: str) -> str:
     """Return what `address` is compared by; never raises, so that a strange sender is only somebody we do not know."""
     if address.isascii() and not address.startswith('"'):

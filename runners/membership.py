@@ -10,9 +10,8 @@ from bus.messages import Item
 from config.names import MEMBERSHIP
 from lists.address import Destination
 from lists.changes import SetDelivery
-from lists.errors import BadAddress
 from lists.gate import Cause, read_cause
-from lists.mailbox import address_key, check_address
+from lists.mailbox import address_key, is_address
 from lists.policy import Taken
 from lists.posts import Post
 from lists.records import Origin, RequestKind
@@ -69,7 +68,7 @@ class Membership(Runner):
         asker = next(iter(post.authors), item.reverse_path)
         wanted = read_options(post.subject)
         address = wanted.pop("address", asker)
-        if not _is_address(address) or self._office.is_ours(address):
+        if not is_address(address) or self._office.is_ours(address):
             return self._ignore(item, "no address that can be a member")
         kind: RequestKind = "join" if destination.purpose == "join" else "leave"
         is_sender = address_key(address) == address_key(asker)
@@ -138,11 +137,3 @@ def read_options(subject: str) -> dict[str, str]:
         if separator and name.lower() == "address" and value:
             found["address"] = value.strip("<>")
     return found
-
-
-def _is_address(text: str) -> bool:
-    try:
-        check_address(text)
-    except BadAddress:
-        return False
-    return True

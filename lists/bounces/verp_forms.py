@@ -4,8 +4,7 @@ ABNF: token = local "=" domain. Both parts may hold "=" and the local part "+" t
 says which is a member. Nothing in it is signed: it is believed until the day that the site has set, for posts sent before the cut-over.
 """
 
-from lists.errors import BadAddress
-from lists.mailbox import check_address
+from lists.mailbox import is_address
 
 
 def unsigned_verp(token: str) -> tuple[str, ...]:
@@ -13,14 +12,6 @@ def unsigned_verp(token: str) -> tuple[str, ...]:
     found = []
     for local, separator, domain in (token.rpartition("="), token.partition("=")):
         address = f"{local}@{domain}"
-        if separator and address not in found and _is_address(address):
+        if separator and address not in found and is_address(address):
             found.append(address)
     return tuple(found)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        check_address(text)
-    except BadAddress:
-        return False
-    return True
