@@ -1,7 +1,6 @@
 """Rules about the message itself: its size, its header fields, whom it names."""
 
-from lists.errors import BadAddress
-from lists.mailbox import address_key, check_address
+from lists.mailbox import address_key, is_address
 from lists.policy import ListPolicy, Refused
 from lists.posts import Post
 from lists.rules.rule import Rule
@@ -51,17 +50,9 @@ def _may_refuse_field(post: Post, policy: ListPolicy) -> bool:
 
 def _malformed_from(post: Post, policy: ListPolicy) -> Verdict | None:
     action = policy.mailing_list.settings.malformed_from_action
-    if action == "accept" or (len(post.header.values("from")) == 1 and any(map(_is_valid, post.authors))):
+    if action == "accept" or (len(post.header.values("from")) == 1 and any(map(is_address, post.authors))):
         return None
     return object_by(action, "malformed-from", MALFORMED_FROM)
-
-
-def _is_valid(address: str) -> bool:
-    try:
-        check_address(address)
-    except BadAddress:
-        return False
-    return True
 
 
 def _needs_from(_: Post, policy: ListPolicy) -> bool:
