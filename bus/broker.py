@@ -106,6 +106,7 @@ class Broker:
                 self._drain(name, limit)
         hub.committer.collect()
         self._tick()
+        hub.committer.commit()
         hub.post.flush()
         if not self._is_stopping:
             self._lending.hand_out()

@@ -1,7 +1,8 @@
 """The main thread's hold on the thread that owns the journal (writer.py).
 
-What is gathered in a turn of the main loop is handed over at its end, with what is to be done with each result; the main
-thread does that itself when it collects. `wake_fd` becomes readable when there is something to collect.
+What is gathered in a turn of the main loop is committed by the main thread itself while that is one short write (`commit`), or handed over at the
+turn's end, with what is to be done with each result; the main thread does that when it collects. The journal has one user at a time: this
+thread works on it only while the other has nothing to do. `wake_fd` becomes readable when there is something to collect.
 """
 
 import os
@@ -15,12 +16,17 @@ from typing import Any
 
 from msgspec import Struct
 
-from bus.journal.api import Journal, Op, Row
+from bus.journal.api import Broken, Journal, Op, Row
 from bus.writer import Fetch, Inbox, Log, Piece, Question, Report, Task, Then, Writer, octets_of
 from config.clock import Clock
 from config.names import Queue
 
 JUST_NOW_S = 2.0
+# The main thread commits by itself while a commit is a short write: two hops between threads cost as much as the write. One that takes
+# longer stops that for a while, so that a slow disk does not keep the loop from its beats.
+SHORT_S = 0.05
+SLOW_FOR_S = 10.0
+SHORT_OCTETS = 2**20  # of bodies that wait; a larger one is a file of its own, whose sync takes long
 
 
 class Recovered(Struct, frozen=True):
@@ -40,6 +46,9 @@ class Committer:
         self._reports: deque[Report] = deque()
         self._gathered: list[Piece] = []
         self._writer = Writer(journal, clock, log, self._inbox, self._report)
+        self._handed = 0  # lists put into the inbox
+        self._not_here_before = 0.0  # monotonic
+        self._journal = journal
         self._thread = threading.Thread(target=self._writer.run, name="committer", daemon=True)
 
     def recover(self) -> Recovered:
@@ -68,11 +77,43 @@ class Committer:
         """Have something looked up in the journal."""
         self._gathered.append(Question(question, then))
 
+    def commit(self) -> None:
+        """Make durable here and now what has been gathered, if that is short work, and do what is to be done with the results."""
+        tasks = [piece for piece in self._gathered if isinstance(piece, Task)]
+        if not tasks or not self._may_commit_here():
+            return
+        self._gathered = [piece for piece in self._gathered if not isinstance(piece, Task)]
+        started = time.monotonic()
+        try:
+            self._writer.write(tasks)
+        except Broken as error:
+            self._writer.end(error)
+        now = time.monotonic()
+        if now - started > SHORT_S:
+            self._not_here_before = now + SLOW_FOR_S
+        self._do_reports()
+        if self._journal.is_behind or self._writer.kept:
+            self._put([])  # the thread's work
+
+    def _may_commit_here(self) -> bool:
+        """Whether the thread is idle, all it said is heard, and the disk is quick; reading and asking are its work in any case."""
+        return (
+            self._writer.done == self._handed
+            and not self._writer.kept
+            and not self._reports
+            and self.octets <= SHORT_OCTETS
+            and time.monotonic() >= self._not_here_before
+        )
+
     def hand_over(self) -> None:
         """Give the thread what has been gathered in this turn."""
         if self._gathered:
-            self._inbox.put(self._gathered)
-            self._gathered = []
+            gathered, self._gathered = self._gathered, []
+            self._put(gathered)
+
+    def _put(self, pieces: list[Piece]) -> None:
+        self._handed += 1
+        self._inbox.put(pieces)
 
     def collect(self) -> None:
         """Do what is to be done with the results that are there."""
@@ -80,6 +121,9 @@ class Committer:
             os.eventfd_read(self.wake_fd)
         except BlockingIOError:
             return
+        self._do_reports()
+
+    def _do_reports(self) -> None:
         while self._reports:
             report = self._reports.popleft()
             self.octets -= report.octets
@@ -110,4 +154,5 @@ class Committer:
 
     def _report(self, reports: Sequence[Report]) -> None:
         self._reports.extend(reports)
-        os.eventfd_write(self.wake_fd, 1)
+        if threading.get_ident() == self._thread.ident:
+            os.eventfd_write(self.wake_fd, 1)

@@ -1,6 +1,6 @@
 """The loop that owns the journal, in a thread of its own: gathers a batch, makes it durable in one transaction, reports.
 
-While one commit runs, the next batch gathers by itself, so there is no timer (group commit). What leases wait for is read first. Operations are applied in the
+While one commit runs, the next batch gathers by itself, so there is no timer (group commit). After it the journal tidies up, when results are told. What leases wait for is read first. Operations are applied in the
 order in which they came, questions after them; they are reported in that order too, so that a question sees what is reported before it.
 
 A full disk refuses new mail, gives up the ballast and keeps what must not be refused (settlements) until there is room. A
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from threading import ExceptHookArgs
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from msgspec import Struct
@@ -88,6 +88,8 @@ class Writer:
         self.busy_since = 0.0  # monotonic; 0: idle
         self.full_at = float("-inf")  # monotonic
         self.kept: list[Task] = []  # what did not fit on the disk and must not be refused
+        self.done = 0  # lists of the inbox that are dealt with
+        self._taken = 0
         self._journal = journal
         self._clock = clock
         self._log = log
@@ -103,19 +105,25 @@ class Writer:
             self._fetch(
                 [piece for piece in pieces if isinstance(piece, Fetch)]
             )  # a runner waits, and it is quick
-            self._write([piece for piece in pieces if isinstance(piece, Task)])
+            self.write([piece for piece in pieces if isinstance(piece, Task)])
             self._answer([piece for piece in pieces if isinstance(piece, Question)])
+            self._journal.tidy()
             self.busy_since = 0.0
+            self.done = self._taken  # last of all: from now on the main thread may use the journal
             if self._is_over and self.kept:
                 break  # no room at the very end: the clients will settle again under the next bus
         self._journal.close()
 
     def die(self, args: ExceptHookArgs) -> None:
-        """End the process: what a transaction has done is not known any more."""
-        if isinstance(args.exc_value, Broken):
-            self._log.error("journal.failed", error=str(args.exc_value))
-        elif args.exc_value is not None:
-            log_uncaught(self._log, args.exc_value)
+        """End the process; the thread's excepthook."""
+        self.end(args.exc_value)
+
+    def end(self, error: BaseException | None) -> NoReturn:
+        """End the process at once: what a transaction has done is not known any more."""
+        if isinstance(error, Broken):
+            self._log.error("journal.failed", error=str(error))
+        elif error is not None:
+            log_uncaught(self._log, error)
         os._exit(EX_SOFTWARE)
 
     def _gather(self) -> list[Piece]:
@@ -127,6 +135,7 @@ class Writer:
             return pieces
         octets = 0
         while handed is not None:
+            self._taken += 1
             pieces += handed
             octets += sum(piece.octets for piece in handed if isinstance(piece, Task))
             if len(pieces) >= MAX_OPS or octets >= MAX_OCTETS:
@@ -140,7 +149,8 @@ class Writer:
 
     # Writing -----------------------------------------------------------------------------------------------------------
 
-    def _write(self, tasks: list[Task]) -> None:
+    def write(self, tasks: list[Task]) -> None:
+        """Make one batch durable and report it. The main thread may call this while the thread has nothing to do (`done`)."""
         if self.kept:
             self._write_what_fits(tasks)
         elif tasks:

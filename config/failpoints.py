@@ -15,8 +15,10 @@ from collections.abc import Callable
 PLACES = frozenset(
     {
         "bus.publish.received",  # a publish was read, nothing is durable
-        "bus.commit.before",  # in the committer, the transaction is filled, not committed
-        "bus.commit.after",  # committed, nobody has been told
+        "bus.commit.before",  # in the committer, a batch is decided, nothing of it is written
+        "bus.commit.after",  # durable, nobody has been told
+        "bus.flush.before",  # the database is told what the log has: written, not committed
+        "bus.flush.after",  # committed, the log is not begun anew
         "bus.confirm.before",  # before CONFIRMED or SETTLED is sent
         "bus.confirm.after",
         "bus.job.before",  # before a lease is sent

@@ -28,7 +28,7 @@ class State(enum.IntEnum):
     SHUNTED = 2
 
 
-class Row(Struct, kw_only=True):
+class Row(Struct, kw_only=True, omit_defaults=True):
     """What dispatch must know of a stored item; the item itself, content and notes stay on disk."""
 
     row: int
@@ -151,7 +151,7 @@ class SettledRow(Struct, frozen=True):
 Result = Stored | SettledRow | tuple[Row, ...] | None  # Unshunt gives the rows as they are now; the rest None
 
 
-class Counters(Struct, kw_only=True):
+class Counters(Struct, kw_only=True, omit_defaults=True):
     """Per queue, since the journal was made (DESIGN P6); the gauges are derived from the rows."""
 
     accepted: int = 0
@@ -195,6 +195,13 @@ class Journal(Protocol):
 
     def apply(self, batch: Sequence[Op], now_ms: int) -> list[Result]:
         """Do all of the batch in one durable transaction; one result an op."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether `tidy` has something to do."""
+
+    def tidy(self) -> None:
+        """Do what was put off so that `apply` is quick; call it when the results of a batch were told. Raises Broken."""
 
     def fetch(self, rows: Sequence[int]) -> list[Work]:
         """Read what is to be leased; raises Corrupt naming the row when a body is not what was stored."""

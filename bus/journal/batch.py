@@ -42,7 +42,7 @@ TRIM = 500  # rows that one Trim forgets: a commit stays short (bus.md D 25)
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-class Entry(Struct):
+class Entry(Struct, omit_defaults=True):
     """One stored item: what dispatch knows of it, and what stays in the journal."""
 
     row: Row
@@ -56,7 +56,7 @@ class Entry(Struct):
     shunted_ms: int = 0
 
 
-class Seen(Struct, frozen=True):
+class Seen(Struct, frozen=True, omit_defaults=True):
     """An id that was published lately."""
 
     id: ItemId
@@ -72,21 +72,21 @@ class Known(Struct):
     rows: dict[ItemId, int] = {}  # ids that have a row
     seen: dict[ItemId, Seen] = {}
     unreplied: dict[bytes, tuple[ItemId, int]] = {}  # content key -> first copy, when it came
-    refs: dict[int, int] = {}  # body -> items that use it, of the bodies of `entries`
+    refs: dict[int, int] = {}  # body -> items that use it; for an engine that keeps all of it in one Known
     notes: dict[int, dict[int, Note]] = {}  # row -> number -> note
 
 
-class Changes(Struct):
+class Changes(Struct, omit_defaults=True):
     """What a batch changed; to be written in one transaction. A key is named at most once in each field."""
 
     added: dict[int, Entry] = {}
     updated: dict[int, Entry] = {}  # marked in some way, added ones too: to be written after them
-    removed: dict[int, Entry] = {}
+    removed: dict[int, ItemId] = {}
     bodies: dict[int, bytes] = {}  # new ones
     uses: dict[int, int] = {}  # body -> how many more items (or fewer) use it
     seen: dict[ItemId, Seen] = {}
     unreplied: dict[bytes, tuple[ItemId, int] | None] = {}  # None: forget the key
-    notes: dict[tuple[int, int], Note] = {}
+    notes: dict[int, dict[int, Note]] = {}  # row -> number -> note
     counts: dict[Queue, Counters] = {}  # to add
     paused: dict[Queue, bool] = {}
     trim: bool = False

@@ -219,9 +219,8 @@ class Ledger:
         del self.known.rows[entry.row.id]
         self.changes.updated.pop(number, None)
         if self.changes.added.pop(number, None) is None:
-            self.changes.removed[number] = entry
-        for key in [key for key in self.changes.notes if key[0] == number]:
-            del self.changes.notes[key]
+            self.changes.removed[number] = entry.row.id
+        self.changes.notes.pop(number, None)
         self._use(entry.body, -1)
         if entry.recipients:
             self._use(entry.recipients, -1)
@@ -276,7 +275,8 @@ class Ledger:
         old = notes.get(op.note.number)
         if old is not None and old.results is not None and op.note.results is None:
             return  # what was sent stays known, whatever a confused client says
-        notes[op.note.number] = self.changes.notes[op.row, op.note.number] = op.note
+        notes[op.note.number] = op.note
+        self.changes.notes.setdefault(op.row, {})[op.note.number] = op.note
         # It is leased: that it once waited must not look, after a start, as if it waited still.
         if op.note.results is None and entry.row.state is State.DEFERRED:
             entry.row.state, entry.row.due_ms = State.READY, 0

@@ -80,8 +80,8 @@ class Disk:
             self.known.unreplied.pop(key, None)
             if first is not None:
                 self.known.unreplied[key] = first
-        for (row, number), note in changes.notes.items():
-            self.known.notes.setdefault(row, {})[number] = note
+        for row, notes in changes.notes.items():
+            self.known.notes.setdefault(row, {}).update(notes)
         for queue, more in changes.counts.items():
             counts = self.counters.setdefault(queue, Counters())
             for name in Counters.__struct_fields__:
@@ -92,9 +92,9 @@ class Disk:
             self._trim(now_ms)
 
     def _save_entries(self, changes: Changes) -> None:
-        for row, entry in changes.removed.items():
+        for row, item_id in changes.removed.items():
             del self.known.entries[row]
-            del self.known.rows[entry.row.id]
+            del self.known.rows[item_id]
             self.known.notes.pop(row, None)
         for row, entry in {**changes.added, **changes.updated}.items():
             self.known.entries[row] = _copy(entry)
@@ -171,6 +171,14 @@ class MemoryJournal:
         if broken:
             raise Broken("after the commit")
         return results
+
+    @property
+    def is_behind(self) -> bool:
+        """Nothing is put off."""
+        return False
+
+    def tidy(self) -> None:
+        """Nothing was put off."""
 
     def fetch(self, rows: Sequence[int]) -> list[Work]:
         """Read what is to be leased; raises Corrupt for what was damaged, KeyError for a row that is not there."""

@@ -15,9 +15,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from bus.journal import schema, space, tables
-from bus.journal.api import Broken, Busy, JournalError, Unusable
+from bus.journal.ahead import Ahead, open_ahead
+from bus.journal.api import Broken, Busy, Full, JournalError, Unusable
 from bus.journal.bodies import Bodies, sync_folder
+from bus.journal.database import Database
 from bus.journal.lock import Lock
+from bus.journal.pending import Numbers
 
 PAGE_SIZE = 4096  # measured at batch 8: a fifth faster than 8192 for 4 KiB, equal at 16 KiB, a fifth slower at 100 KiB
 CACHE_KIB = 16 * 1024  # pages of a large batch stay in memory until its commit
@@ -49,10 +52,8 @@ class Opened(Struct, weakref=True):
 
     epoch: str
     lock: Lock
-    connection: sqlite3.Connection
-    bodies: Bodies
-    next_row: int
-    next_body: int
+    database: Database
+    ahead: Ahead
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -77,13 +78,14 @@ def open_file(path: Path, ballast: space.Ballast, spill_above: int) -> Opened:
             sync_folder(path.parent)
             bodies = Bodies(connection, beside(path, ".bodies"), spill_above)
             bodies.sweep()
-            next_row, next_body = _next_numbers(connection)
+            database = Database(path, connection, bodies)
+            ahead = _open_ahead(database, spill_above, ballast)
             ballast.restore()
             lock.mark()
         except (sqlite3.Error, OSError) as error:
             raise _explain(path, error) from error
         undo.pop_all()
-    opened = Opened(epoch, lock, connection, bodies, next_row, next_body)
+    opened = Opened(epoch, lock, database, ahead)
     # Dropped without close, by an exception that ends the process: SQLite still takes its log away in order.
     weakref.finalize(opened, lock.abandon)
     return opened
@@ -165,12 +167,26 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
         raise Unusable(f"{path} is damaged ({verdict}). Restore it, or move it away to start empty.")
 
 
-def _next_numbers(connection: sqlite3.Connection) -> tuple[int, int]:
+def _open_ahead(database: Database, spill_above: int, ballast: space.Ballast) -> Ahead:
+    """Take in what an earlier life left in the redo log; on a full disk the ballast makes room for it."""
+    path = beside(database.path, ".redo")
+    numbers = database.ask(_next_numbers)
+    try:
+        return open_ahead(database, path, numbers, spill_above)
+    except Full:
+        ballast.give_up()
+    try:
+        return open_ahead(database, path, numbers, spill_above)
+    except Full as error:
+        raise Broken(f"{error}. Free some space.") from error
+
+
+def _next_numbers(connection: sqlite3.Connection) -> Numbers:
     """Return the next row, which never comes again, and the next body, which may when its file is swept."""
     query = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'item'"
     (next_row,) = connection.execute(query).fetchone()
     (next_body,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM body").fetchone()
-    return next_row, next_body
+    return Numbers(next_row, next_body)
 
 
 def _explain(path: Path, error: sqlite3.Error | OSError) -> JournalError:

@@ -65,7 +65,10 @@ _VERSION_1 = (
     "CREATE TABLE paused (queue TEXT PRIMARY KEY) WITHOUT ROWID",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+# The name by which the redo log knows its journal. An older version would not read that log, so it must not open the file.
+_VERSION_2 = ("INSERT INTO meta VALUES ('journal', randomblob(16))",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -1,11 +1,7 @@
-"""The journal of a site: one SQLite file, one connection, one transaction a batch.
+"""The journal of a site: a SQLite file, and a redo log before it that makes a batch durable at once.
 
-WAL with synchronous=FULL: a commit that returned is on stable storage (NORMAL lost 192 of 500 acknowledged rows in a power cut). The
-connection is exclusive: there is no second reader that could block a checkpoint. A checkpoint that fails loses nothing, since it writes
-the same pages from the log again. The log is kept smaller than the ballast: once that is given up, the log can be emptied and what is
-queued can leave. After an error that says "no space" nothing of the batch is there and the journal goes on; after any other
-nobody knows what the disk has, and the caller ends the process. What an operation means is ledger.py's, SQL is tables.py's, bodies
-are bodies.py's, and how a file is opened is opening.py's.
+What an operation means is ledger.py's; when which file gets what is ahead.py's; the files are redo.py's, database.py's and bodies.py's,
+SQL is tables.py's, and how all of it is opened is opening.py's.
 """
 
 import contextlib
@@ -18,13 +14,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from bus.journal import space, tables
-from bus.journal.api import Broken, Busy, Corrupt, Counters, Full, Op, Result, Row, Shunted, Work
-from bus.journal.batch import Wanted, is_id, read_item, show_shunted, wanted
+from bus.journal.api import Busy, Corrupt, Counters, Op, Result, Row, Shunted, Work
+from bus.journal.batch import is_id, read_item, show_shunted, wanted
 from bus.journal.bodies import SPILL_ABOVE, Damaged
 from bus.journal.ledger import Ledger
 from bus.journal.opening import Opened, beside, open_file
+from bus.journal.pending import Numbers
 from bus.messages import Item, Note, decode_item
-from config.failpoints import fail
 from config.names import ItemId, ListId, Queue
 from config.settings import BusSettings
 
@@ -39,7 +35,6 @@ class SqliteJournal:
         self._ballast = space.Ballast(beside(self._path, ".ballast"), settings.ballast, settings.min_free)
         self._spill_above = spill_above
         self._opened: Opened | None = None
-        self._failed: Broken | None = None
 
     @property
     def _this(self) -> Opened:
@@ -52,7 +47,6 @@ class SqliteJournal:
         if self._opened is not None:
             raise Busy(f"{self._path} is open already")
         self._opened = open_file(self._path, self._ballast, self._spill_above)
-        self._failed = None
         return self._opened.epoch
 
     def close(self) -> None:
@@ -60,126 +54,71 @@ class SqliteJournal:
         this, self._opened = self._opened, None
         if this is None:
             return
+        this.ahead.close()
         this.lock.clear()  # before the log goes: a crash in between must not look like a lost log
         try:
-            this.connection.close()  # the last connection checkpoints and removes the log
+            this.database.connection.close()  # the last connection checkpoints and removes the log
         finally:
             this.lock.release()
 
     # work -------------------------------------------------------------------------------------------------------------
 
     def apply(self, batch: Sequence[Op], now_ms: int) -> list[Result]:
-        """Do all of the batch in one durable transaction; one result an op. Raises Full, Broken; ValueError for a wrong op."""
-        if self._failed is not None:
-            raise self._failed  # SQLite would go on after a failed fsync; we must not
-        want = wanted(batch)
-        try:
-            return self._commit(batch, want, now_ms)
-        except Full:
-            if not self._empty_log():
-                raise
-        return self._commit(batch, want, now_ms)
-
-    def _commit(self, batch: Sequence[Op], want: Wanted, now_ms: int) -> list[Result]:
-        this = self._this
-        try:
-            this.connection.execute("BEGIN IMMEDIATE")
-            known = tables.load(this.connection, want)
-            ledger = Ledger(known, this.next_row, this.next_body, now_ms)
-            results = [ledger.apply(op) for op in batch]
-            changes = ledger.changes
-            tables.save(this.connection, changes, now_ms)
-            dropped = tables.count_uses(this.connection, changes, known)
-            new = {body: data for body, data in changes.bodies.items() if changes.uses[body] > 0}
-            this.bodies.write(new, changes.uses)
-            fail("bus.commit.before")
-            this.connection.execute("COMMIT")
-        except (sqlite3.Error, OSError, Corrupt) as error:
-            verdict = self._judge(error)
-            self._roll_back(this, is_certain=isinstance(verdict, Full))
-            raise verdict from error
-        except BaseException:
-            self._roll_back(this, is_certain=this.connection.in_transaction)
-            raise
-        this.next_row, this.next_body = ledger.next_row, ledger.next_body
-        this.bodies.committed(new, dropped)
-        fail("bus.commit.after")
+        """Do all of the batch, durably; one result an op. Raises Full, Broken; ValueError for a wrong op."""
+        ahead = self._this.ahead
+        known = ahead.load(wanted(batch))
+        ledger = Ledger(known, ahead.numbers.row, ahead.numbers.body, now_ms)
+        results = [ledger.apply(op) for op in batch]
+        ahead.keep(ledger.changes, Numbers(ledger.next_row, ledger.next_body), now_ms)
         return results
 
-    def _empty_log(self) -> bool:
-        """Give the space of the log back, by carrying its pages over to the database; says whether that made room."""
-        log = beside(self._path, "-wal")
-        if log.stat().st_size == 0:
-            return False
-        try:
-            self._this.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error as error:
-            verdict = self._judge(error)
-            if isinstance(verdict, Broken):
-                raise verdict from error
-        return log.stat().st_size == 0
+    def tidy(self) -> None:
+        """Bring the database up to the log when it is time. Raises Broken."""
+        self._this.ahead.follow_if_due()
 
-    def _roll_back(self, this: Opened, is_certain: bool) -> None:
-        """Undo what was begun. Unless it is certain that it was not committed, its files stay: the next start knows."""
-        with contextlib.suppress(sqlite3.Error):  # the first error is what counts
-            if this.connection.in_transaction:  # SQLite may have rolled back by itself
-                this.connection.execute("ROLLBACK")
-        if is_certain:
-            this.bodies.rolled_back()
-
-    def _judge(self, error: sqlite3.Error | OSError | Corrupt) -> Full | Broken:
-        """Say whether there is no space, which can mend, or the disk failed; then nothing more is written."""
-        text = f"{self._path}: {error}"
-        if self._is_about_space(error):
-            return Full(text)
-        self._failed = Broken(text)
-        return self._failed
-
-    def _is_about_space(self, error: sqlite3.Error | OSError | Corrupt) -> bool:
-        if isinstance(error, OSError):
-            return space.is_out_of_space(error)
-        code = getattr(error, "sqlite_errorcode", 0)
-        if code == sqlite3.SQLITE_IOERR_WRITE:  # a quota, perhaps
-            return space.has_no_space(beside(self._path, ".probe"))
-        return bool(code & 0xFF == sqlite3.SQLITE_FULL)
+    @property
+    def is_behind(self) -> bool:
+        """Whether `tidy` has something to do."""
+        return self._this.ahead.is_behind
 
     def _read(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """Ask the database; whatever goes wrong there is a failed disk."""
-        try:
-            return question(self._this.connection)
-        except sqlite3.Error as error:
-            raise Broken(f"{self._path}: {error}") from error
+        return self._this.ahead.ask(question)
 
     def recover(self) -> Iterator[Row]:
         """Give every row, in order of (place, row)."""
-        cursor = self._read(
-            lambda connection: connection.execute(f"SELECT {tables.ROW} FROM item ORDER BY place, row")
-        )
-        while part := self._read(lambda _: cursor.fetchmany(1000)):
-            yield from map(tables.to_row, part)
+        query = f"SELECT {tables.ROW} FROM item ORDER BY place, row"
+        found = self._read(lambda connection: connection.execute(query).fetchall())
+        yield from map(tables.to_row, found)
 
     def fetch(self, rows: Sequence[int]) -> list[Work]:
         """Read what is to be leased; raises Corrupt naming the row when it is not what was stored, KeyError for a row that is not there."""
-        return self._read(lambda connection: self._fetch(connection, rows))
+        found: dict[int, Work] = {}
+        for row in rows:
+            with _corrupt(row):
+                work = self._this.ahead.pending.work(row, self._this.database.bodies.read)
+            if work is not None:
+                found[row] = work
+        older = [row for row in rows if row not in found]
+        if older:
+            found.update(self._this.database.ask(lambda connection: self._fetch(connection, older)))
+        return [found[row] for row in rows]
 
-    def _fetch(self, connection: sqlite3.Connection, rows: Sequence[int]) -> list[Work]:
+    def _fetch(self, connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Work]:
         query = "SELECT row, env, body, recipients FROM item WHERE row IN"
         found = {row: columns for row, *columns in tables.select(connection, query, rows)}
         notes = _notes(connection, rows)
-        return [self._work(row, found[row], notes.get(row, ())) for row in rows]
+        return {row: self._work(row, found[row], notes.get(row, {})) for row in rows}
 
-    def _work(self, row: int, columns: Sequence[Any], notes: tuple[Note, ...]) -> Work:
+    def _work(self, row: int, columns: Sequence[Any], notes: dict[int, Note]) -> Work:
         env, body, recipients = columns
-        bodies = self._this.bodies
-        try:
+        bodies = self._this.database.bodies
+        with _corrupt(row):
             return Work(
                 item=decode_item(env),
                 content=bodies.read(body),
                 recipients=bodies.read(recipients) if recipients else None,
-                notes=notes,
+                notes=self._this.ahead.pending.notes(row, notes),
             )
-        except (Damaged, msgspec.DecodeError) as error:
-            raise Corrupt(row, str(error)) from error
 
     # questions --------------------------------------------------------------------------------------------------------
 
@@ -216,11 +155,12 @@ class SqliteJournal:
         found = self._read(lambda connection: connection.execute(query, (value,)).fetchall())
         entries = [tables.to_entry(columns) for columns in found]
         rows = [entry.row.row for entry in entries]
-        notes: dict[int, tuple[Note, ...]] = {}
+        notes: dict[int, dict[int, Note]] = {}
         with contextlib.suppress(Corrupt):  # the rest is worth showing
             notes = self._read(lambda connection: _notes(connection, rows))
         return [
-            (entry.row, read_item(entry), notes.get(entry.row.row, ()), entry.reason) for entry in entries
+            (entry.row, read_item(entry), tuple(notes.get(entry.row.row, {}).values()), entry.reason)
+            for entry in entries
         ]
 
     def existing(self, ids: Sequence[ItemId]) -> frozenset[ItemId]:
@@ -248,8 +188,17 @@ class SqliteJournal:
         self._ballast.restore()
 
 
-def _notes(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, tuple[Note, ...]]:
-    notes: dict[int, tuple[Note, ...]] = {}
+def _notes(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, dict[int, Note]]:
+    notes: dict[int, dict[int, Note]] = {}
     for row, note in tables.load_notes(connection, rows):
-        notes[row] = (*notes.get(row, ()), note)
+        notes.setdefault(row, {})[note.number] = note
     return notes
+
+
+@contextlib.contextmanager
+def _corrupt(row: int) -> Iterator[None]:
+    """Say of which row what cannot be read is."""
+    try:
+        yield
+    except (Damaged, msgspec.DecodeError) as error:
+        raise Corrupt(row, str(error)) from error

@@ -137,7 +137,6 @@ def load(connection: sqlite3.Connection, want: Wanted) -> Known:
 
 def _load_entries(connection: sqlite3.Connection, want: Wanted, known: Known) -> None:
     query = f"SELECT {ROW}, body, recipients, reason, detail, shunted_ms FROM item WHERE row IN"
-    bodies: set[int] = set()
     for columns in select(connection, query, want.rows):
         row = to_row(columns)
         body, recipients, reason, detail, shunted_ms = columns[15:]
@@ -145,10 +144,6 @@ def _load_entries(connection: sqlite3.Connection, want: Wanted, known: Known) ->
             row, body, recipients, reason=reason, detail=detail, shunted_ms=shunted_ms
         )
         known.rows[row.id] = row.row
-        bodies.add(body)
-        bodies.add(recipients)
-    bodies.discard(0)
-    known.refs.update(select(connection, "SELECT id, refs FROM body WHERE id IN", bodies))
     for row_number, note in load_notes(connection, want.noted):
         known.notes.setdefault(row_number, {})[note.number] = note
 
@@ -174,7 +169,11 @@ def save(connection: sqlite3.Connection, changes: Changes, now_ms: int) -> None:
     if changes.updated:
         _update_entries(connection, changes.updated.values())
     _save_seen(connection, changes)
-    notes = [(row, number, _encode_note(note)) for (row, number), note in changes.notes.items()]
+    notes = [
+        (row, number, _encode_note(note))
+        for row, numbered in changes.notes.items()
+        for number, note in numbered.items()
+    ]
     insert(connection, "INSERT OR REPLACE INTO note (row, number, note)", notes)
     _save_counts(connection, changes)
     for queue, paused in changes.paused.items():
@@ -266,14 +265,14 @@ def _save_counts(connection: sqlite3.Connection, changes: Changes) -> None:
     )
 
 
-def count_uses(connection: sqlite3.Connection, changes: Changes, known: Known) -> list[int]:
+def count_uses(connection: sqlite3.Connection, changes: Changes) -> list[int]:
     """Write down how many items use the bodies that were there before; returns those that nobody uses now, deleted."""
     dropped: list[int] = []
     counted: list[tuple[int, int]] = []
-    for body, more in changes.uses.items():
-        if body in changes.bodies or not more:
-            continue
-        refs = known.refs.get(body, 0) + more
+    used = {body: more for body, more in changes.uses.items() if more and body not in changes.bodies}
+    found = dict(select(connection, "SELECT id, refs FROM body WHERE id IN", used))
+    for body, more in used.items():
+        refs = found.get(body, 0) + more
         if refs > 0:
             counted.append((refs, body))
         else:

@@ -142,7 +142,8 @@ class Bench:
 
 def sqlite_leftovers(journal: SqliteJournal) -> dict[str, int]:
     """Count what is stored; a body is a row or a file, never both, never neither."""
-    connection = journal._this.connection
+    journal._this.ahead.follow()
+    connection = journal._this.database.connection
     bodies = {body for (body,) in connection.execute("SELECT id FROM body")}
     octets = {body for (body,) in connection.execute("SELECT body FROM octets")}
     files = {int(path.name) for path in spill_folder(journal).glob("*")}  # int: no temporary file is left

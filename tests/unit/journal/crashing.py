@@ -1,6 +1,6 @@
 """A process that works on a journal, tells each confirmed batch on stdout, and dies where POSTROOM_FAILPOINTS says.
 
-`python -m tests.unit.journal.crashing JOURNAL store|settle|load`
+`python -m tests.unit.journal.crashing JOURNAL store|settle|load [SPILL_ABOVE]`; with a large SPILL_ABOVE all of it goes through the log
 """
 
 import os
@@ -44,11 +44,14 @@ def load(journal: SqliteJournal) -> None:
             for n, row in enumerate(waiting)
         ]
         results = journal.apply([*stores, *notes, *hops, Trim()], NOW_MS)
+        if number % 20 == 16:
+            journal.counters()  # the database follows the log
         waiting = [row.row for result in results if isinstance(result, Stored) for row in result.rows]
         print(f"{life}-{number}", flush=True)
 
 
 if __name__ == "__main__":
-    journal = SqliteJournal(Path(sys.argv[1]), SMALL, SPILL_ABOVE)
+    spill_above = int(sys.argv[3]) if len(sys.argv) > 3 else SPILL_ABOVE
+    journal = SqliteJournal(Path(sys.argv[1]), SMALL, spill_above)
     journal.open()
     {"store": store, "settle": settle, "load": load}[sys.argv[2]](journal)

@@ -12,17 +12,20 @@ from pathlib import Path
 import pytest
 
 from bus.journal.sqlite import SqliteJournal
-from tests.unit.journal.builders import SMALL, Bench, assert_books_balance, ids
+from tests.unit.journal.builders import INCOMING, SMALL, Bench, assert_books_balance, ids
 from tests.unit.journal.crashing import SPILL_ABOVE
 
 pytestmark = [pytest.mark.slow, pytest.mark.crash]
 ROOT = Path(__file__).parents[3]
+IN_LOG = 10**6  # octets; no body here is larger, so that the log has all of them
 
 
-def start(path: Path, work: str, failpoints: str = "") -> subprocess.Popen[str]:
+def start(
+    path: Path, work: str, failpoints: str = "", spill_above: int = SPILL_ABOVE
+) -> subprocess.Popen[str]:
     """Start a process that works on the journal."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.journal.crashing", str(path), work],
+        [sys.executable, "-m", "tests.unit.journal.crashing", str(path), work, str(spill_above)],
         cwd=ROOT,
         env={**os.environ, "POSTROOM_FAILPOINTS": failpoints},
         stdout=subprocess.PIPE,
@@ -30,9 +33,9 @@ def start(path: Path, work: str, failpoints: str = "") -> subprocess.Popen[str]:
     )
 
 
-def die(path: Path, work: str, failpoint: str) -> list[str]:
+def die(path: Path, work: str, failpoint: str, spill_above: int = SPILL_ABOVE) -> list[str]:
     """Let a process run into its failpoint; returns what it had confirmed."""
-    with start(path, work, failpoint) as process:
+    with start(path, work, failpoint, spill_above) as process:
         confirmed, _ = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL
     return confirmed.split("\n")[:-1]
@@ -87,14 +90,15 @@ def test_a_hop_is_done_whole_or_not_at_all(tmp_path: Path, failpoint: str, is_se
     bench.journal.close()
 
 
-def test_what_was_confirmed_survives_kill_9_at_any_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spill_above", [SPILL_ABOVE, IN_LOG], ids=["files", "log"])
+def test_what_was_confirmed_survives_kill_9_at_any_time(tmp_path: Path, spill_above: int) -> None:
     """Six lives in a row on one journal; each batch confirmed in any of them is found afterwards."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     choose = random.Random(seed)
     batches: set[str] = set()
     for _ in range(6):
-        with start(tmp_path / "journal.db", "load") as process:
+        with start(tmp_path / "journal.db", "load", spill_above=spill_above) as process:
             assert process.stdout is not None
             heard = [process.stdout.readline()]
             deadline = time.monotonic() + choose.uniform(0.0, 0.4)
@@ -108,6 +112,23 @@ def test_what_was_confirmed_survives_kill_9_at_any_time(tmp_path: Path) -> None:
     bench = reopen(tmp_path / "journal.db")
     known = bench.store(*(f"{batch}-{n}" for batch in sorted(batches) for n in range(3)))
     assert known.rows == ()  # every confirmed item is known: none is stored anew
+    bench.journal.close()
+
+
+@pytest.mark.parametrize(
+    "failpoint", ["bus.flush.before=kill@4", "bus.flush.after=kill@4", "bus.commit.after=kill@33"]
+)
+def test_the_database_takes_in_each_batch_once(tmp_path: Path, failpoint: str) -> None:
+    """Killed around the moment when it follows the log: what it had is not taken in again, what it had not is."""
+    confirmed = die(tmp_path / "journal.db", "load", failpoint, IN_LOG)
+    bench = reopen(tmp_path / "journal.db")
+    accepted = bench.journal.counters()[INCOMING].accepted
+    assert accepted in (
+        3 * len(confirmed),
+        3 * len(confirmed) + 3,
+    )  # the last batch may have been durable and not told
+    known = bench.store(*(f"{batch}-{n}" for batch in confirmed for n in range(3)))
+    assert known.rows == ()
     bench.journal.close()
 
 

@@ -63,7 +63,7 @@ def change(path: Path, statement: str, *values: object) -> None:
 def test_durability_is_switched_on(path: Path) -> None:
     journal = SqliteJournal(path, BusSettings(min_free=0))
     journal.open()
-    connection = journal._this.connection
+    connection = journal._this.database.connection
     for pragma, value in {
         "journal_mode": "wal",
         "synchronous": 2,
@@ -81,7 +81,14 @@ def test_only_the_owner_may_read_what_is_stored(bench: Bench, path: Path) -> Non
     bench.put("a", content=bytes(5000))
     modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.rglob("*")}
     assert modes.pop("journal.db.bodies") == 0o700
-    assert set(modes) == {"journal.db", "journal.db-wal", "journal.db.lock", "journal.db.ballast", "1"}
+    assert set(modes) == {
+        "journal.db",
+        "journal.db-wal",
+        "journal.db.lock",
+        "journal.db.ballast",
+        "journal.db.redo",
+        "1",
+    }
     assert set(modes.values()) == {0o600}
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
@@ -93,6 +100,7 @@ def test_a_clean_stop_leaves_one_file_of_mail(bench: Bench, path: Path) -> None:
         "journal.db",
         "journal.db.ballast",
         "journal.db.lock",
+        "journal.db.redo",
     ]
 
 
@@ -176,7 +184,9 @@ def test_a_migration_happens_whole_or_not_at_all(
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:-1], ("CREATE TABLE later (x)",)))
     bench.restart()
     assert bench.row(row) == row
-    assert inner(bench)._this.connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert inner(bench)._this.database.connection.execute("PRAGMA user_version").fetchone() == (
+        len(schema.MIGRATIONS),
+    )
 
 
 def test_an_empty_file_is_a_new_journal(path: Path) -> None:
@@ -516,7 +526,7 @@ def test_free_pages_go_back_to_the_file_system(
     monkeypatch.setattr(tables, "VACUUM_ABOVE", 100_000)
     bench.do(*(make_store(str(n), content=bytes(1000)) for n in range(300)))
     bench.do(Trim(), *(Settle(row=row) for row in bench.rows()))
-    assert inner(bench)._this.connection.execute("PRAGMA freelist_count").fetchone()[0] > 50
+    assert inner(bench)._this.database.connection.execute("PRAGMA freelist_count").fetchone()[0] > 50
     bench.do(Trim())
     bench.restart()
     assert path.stat().st_size < 200_000
