@@ -24,7 +24,7 @@ from runners.runner import Runner
 from runners.site import Site
 
 EX_SOFTWARE = 70  # sysexits.h
-TRIM_S = 3600.0  # between two looks for outcomes that can be forgotten
+TRIM_S = 3600.0  # between two looks for what can be forgotten
 
 BUILT_IN = {
     "incoming": "runners.incoming:Incoming",
@@ -147,7 +147,7 @@ async def _tick(runner: Runner) -> None:
 
 
 async def _trim(site: Site) -> None:
-    """Every hour forget the outcomes of items that are long gone; what is in the way now is not so in an hour."""
+    """Every hour let the store forget what nobody asks for any more; what is in the way now is not so in an hour."""
     while True:
         await asyncio.sleep(TRIM_S)
         try:

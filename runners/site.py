@@ -33,10 +33,14 @@ if TYPE_CHECKING:
     from lists.roster import Roster
     from lists.rules import Verdict
     from lists.store import Store
+    from runners.effects import Effects
 
 T = TypeVar("T")
 
 OUTCOME_KEPT = timedelta(hours=48)  # far longer than any item lives without a person looking at it (P4)
+TOKEN_KEPT = timedelta(days=30)  # after its end: a late answer is told that it is late, not that it is wrong
+EVIDENCE_KEPT = timedelta(days=365)  # "why am I off this list?" is asked late; 200 octets a bounce
+BUDGET_KEPT = timedelta(days=2)  # its window is a day (gate.DAY_MS)
 LOCK_TIMEOUT_S = 30.0  # how long a runner waits for a writer; a front-end waits 2 s
 
 _encode_ack = msgspec.msgpack.Encoder().encode
@@ -146,11 +150,13 @@ class SiteStore:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store: Store | None = None
+        self._effects: Effects | None = None
 
     async def apply_once(self, item_id: ItemId, decide: "Callable[[Roster], Decision]") -> Outcome:
         """Do this item's effect on the store exactly once, in one transaction, and return its outcome.
 
         `decide` is pure and works on what the transaction reads. The same item again changes nothing and gets the stored Ack. One call per item.
+        Effects of different items that come at the same time share a transaction, so `decide` may be called twice (effects.py).
         """
         outcomes: list[Outcome] = []
 
@@ -163,8 +169,12 @@ class SiteStore:
                 return changes.Decision(keep=False)
             return changes.Decision(decision.changes, _encode_ack(decision.outcome), origin=decision.origin)
 
-        stored = await asyncio.to_thread(lambda: self._opened().apply_once(item_id, encoded))
-        return outcomes[0] if outcomes else _decode_ack(stored)
+        if self._effects is None:
+            from runners.effects import Effects
+
+            self._effects = Effects(self._opened)
+        stored = await self._effects.apply(item_id, encoded)
+        return _decode_ack(stored) if stored else outcomes[0]
 
     async def outcome(self, item_id: ItemId) -> Ack | None:
         """Return what this item's effect on the store was stored with, None when it has had none yet.
@@ -175,9 +185,10 @@ class SiteStore:
         return None if stored is None else _decode_ack(stored)
 
     async def trim(self, now: datetime) -> int:
-        """Forget outcomes older than 48 h whose items the bus has in no state any more (P4); returns how many.
+        """Forget what nobody asks for any more; returns how many rows.
 
-        Does nothing in a process that has not used the store. Raises Away when the bus does not answer, StoreAway as all here.
+        Outcomes older than OUTCOME_KEPT whose items the bus has in no state any more (P4), then tokens, evidence and budgets. Does nothing
+        in a process that has not used the store. Raises Away when the bus does not answer, StoreAway as all here.
         """
         store = self._store
         if store is None:
@@ -187,7 +198,16 @@ class SiteStore:
             held: list[ItemId] = ask(self._settings, "holds", ids=list(ids))
             return held
 
-        return await asyncio.to_thread(lambda: store.trim_applied(now - OUTCOME_KEPT, still_held))
+        def forget() -> int:
+            records = store.records
+            return (
+                store.trim_applied(now - OUTCOME_KEPT, still_held)
+                + records.trim_tokens(now - TOKEN_KEPT)
+                + records.trim_evidence(now - EVIDENCE_KEPT)
+                + records.trim_budgets(now - BUDGET_KEPT)
+            )
+
+        return await asyncio.to_thread(forget)
 
     async def held_post(self, number: int) -> "tuple[HeldPost, bytes]":
         """Return a held post and its octets; raises NoSuchHeld."""

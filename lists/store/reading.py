@@ -23,6 +23,7 @@ class StoreRoster:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._rows: dict[ListId, int | None] = {}  # nobody else can change them meanwhile
 
     # Lists and people -------------------------------------------------------------------------------------------------
 
@@ -125,7 +126,9 @@ class StoreRoster:
         return budgets.read_spent(self._connection, key)
 
     def _row(self, list_id: ListId) -> int | None:
-        try:
-            return find_row(self._connection, list_id)[0]
-        except NoSuchList:
-            return None
+        if list_id not in self._rows:
+            try:
+                self._rows[list_id] = find_row(self._connection, list_id)[0]
+            except NoSuchList:
+                self._rows[list_id] = None
+        return self._rows[list_id]
