@@ -76,12 +76,12 @@ class Pending(Struct):
         seen = {item_id: mine.seen[item_id] for item_id in want.published if item_id in mine.seen}
         keys = want.keys.union(one.key for one in seen.values() if one.key)
         known = read(
-            Wanted(
-                rows=want.rows.difference(entries, mine.removed),
-                ids=want.ids.difference(self.rows),
-                published=want.published.difference(seen),
-                keys=keys.difference(mine.unreplied),
-                noted=want.noted.difference(mine.added, mine.removed),
+            Wanted(  # written out: set.difference and its like may walk through all of what they are given, thousands here
+                rows={row for row in want.rows if row not in entries and row not in mine.removed},
+                ids={item_id for item_id in want.ids if item_id not in self.rows},
+                published={item_id for item_id in want.published if item_id not in seen},
+                keys={key for key in keys if key not in mine.unreplied},
+                noted={row for row in want.noted if row not in mine.added and row not in mine.removed},
             )
         )
         known.entries.update(entries)
@@ -99,7 +99,9 @@ class Pending(Struct):
         return self.changes.updated.get(row) or self.changes.added.get(row)
 
     def _correct_keys(self, keys: set[bytes], known: Known) -> None:
-        for key in keys.intersection(self.changes.unreplied):
+        for key in keys:
+            if key not in self.changes.unreplied:
+                continue
             first = self.changes.unreplied[key]
             if first is None:
                 known.unreplied.pop(key, None)
