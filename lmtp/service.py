@@ -1,6 +1,7 @@
 """What all sessions of one process share: the settings that a reply depends on, and the ports to lists, bus, clock and log."""
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -32,6 +33,7 @@ class Service:
         self.lists = lists
         self.front = front
         self.clock = clock
+        self.monotonic: Callable[[], float] = time.monotonic  # seconds, for measuring durations
         self.report = Report(log, settings.site.delimiter)
         self.max_size = settings.lmtp.max_size
         self.normalizes = settings.lmtp.bare_newlines == "normalize"
@@ -99,8 +101,3 @@ class Service:
     def fronts(self) -> int:
         """How many front-ends share the limits, as the bus counts them."""
         return max(1, self.front.flow.fronts)
-
-    @staticmethod
-    def monotonic() -> float:
-        """Return seconds for measuring durations."""
-        return time.monotonic()

@@ -148,14 +148,23 @@ class _Bare:
 class Talk:
     """A dialogue without a socket: what it wants is given at once, unless `hold` is set."""
 
-    def __init__(self, parts: Parts, *, hold: bool = False) -> None:
+    def __init__(self, parts: Parts, *, hold: bool = False, odd_takes_s: float = 0.0) -> None:
+        """`odd_takes_s`: time stands still, and each odd address takes so long."""
         self.parts = parts
+        self.now_s = 0.0
         self.hold = hold
         self.is_current = True
         self.assured = 0
         self.outcome: Reply | None = None  # what Publish comes to, in place of ids
         loop: Any = None
-        self.dialogue = Dialogue(parts.service, Client(loop, "s-1", PEER, may_forward=True), parse_odd)
+        if odd_takes_s:
+            parts.service.monotonic = lambda: self.now_s
+
+        def parse(argument: str) -> tuple[str | None, str | None]:
+            self.now_s += odd_takes_s
+            return parse_odd(argument)
+
+        self.dialogue = Dialogue(parts.service, Client(loop, "s-1", PEER, may_forward=True), parse)
         self.output = b""
         self._collect()
 
