@@ -43,6 +43,8 @@ PLACES = frozenset(
         "outgoing.done.after",
         "maildir.link.before",
         "maildir.link.after",
+        "timer.publish.before",  # something is due, and no item says so yet
+        "timer.publish.after",
     }
 )
 

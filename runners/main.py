@@ -137,13 +137,13 @@ async def _beat(child: Child) -> None:
 
 
 async def _tick(runner: Runner) -> None:
-    """Let a runner look for what is due; what is in the way now is not so the next time."""
+    """Let a runner look for what is due, at once after its start; what is in the way now is not so the next time."""
     while runner.tick_s:
-        await asyncio.sleep(runner.tick_s)
         try:
             await runner.tick()
         except (Away, BusError, PublishRefused, StoreAway) as error:
             log.warning("timer.delayed", error=str(error))
+        await asyncio.sleep(runner.tick_s)
 
 
 async def _trim(site: Site) -> None:

@@ -14,6 +14,7 @@ from msgspec import Raw, msgpack
 
 from bus.client import publish_now
 from bus.messages import Item
+from config.failpoints import fail
 from config.names import ItemId, Queue, id_about
 from lists.records import Due, DueKind
 from runners.site import Site
@@ -40,7 +41,9 @@ class Timekeeper:
                 item = self._make_item(due)
                 if item.id in self._known:
                     continue
+                fail("timer.publish.before")
                 await asyncio.to_thread(publish_now, self._site.settings, (item,), NOTHING, released=True)
+                fail("timer.publish.after")
                 self._known[item.id] = None
                 count += 1
         while len(self._known) > MAX_KNOWN:
