@@ -4,7 +4,7 @@ Reads the roster of the transaction that takes the changes. What a mail says is 
 when many failures are one incident brake.py's; here they meet the store.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -31,6 +31,8 @@ from runners.deciding import DATE, Draft
 from runners.letters import Letter
 
 ENABLE: Final = "enable"  # what a confirmation token is about that turns delivery on again
+
+MAX_LETTERS: Final = 50  # of one report: an ack has 100 outputs (bus.messages), and the last member's letter goes to every owner too
 
 _REASONS: Final[Mapping[str, str]] = {
     "bad-mailbox": "this address is not known there",
@@ -61,28 +63,46 @@ class Case:
         self._now = draft.setting.now
         self._rules = rules_of(draft.setting.mailing_list)
         self._list_id = draft.list_id
-        self._seen: set[str] = set()
+        self._failing: dict[str, Failure] = {}  # by the key of the member
+        self._topics: dict[brake.Topic, list[Member]] = {}
+        self._frozen: set[str] = set()
 
     # What comes in ----------------------------------------------------------------------------------------------------
 
-    def failed(self, member: Member, failure: Failure) -> None:
-        """A permanent failure of one member: evidence, then the brake, then the score. Once a member and decision."""
-        if member.key in self._seen:
-            return
-        self._seen.add(member.key)
-        day = self._now.astimezone(UTC).date()
-        evidence = Evidence(
-            day=day,
+    def failed(self, failures: Sequence[tuple[Member, Failure]]) -> None:
+        """Permanent failures of members, each counted once: evidence of all, then the brake, then the score of each.
+
+        One report may name everybody whom a provider refuses: the brake sees all of them before the first one scores.
+        """
+        for member, failure in failures:
+            if member.key in self._failing:
+                continue
+            self._failing[member.key] = failure
+            self._draft.changes.append(
+                AddBounce(self._list_id, member.address, self._evidence(member, failure))
+            )
+            for topic in brake.topics_of(member.address, failure):
+                self._topics.setdefault(topic, []).append(member)
+        self._brake()
+        for member in {member.key: member for member, _ in failures}.values():
+            self._judge(member, self._failing[member.key])
+
+    def _evidence(self, member: Member, failure: Failure) -> Evidence:
+        return Evidence(
+            day=self._now.astimezone(UTC).date(),
             bounce_class=failure.bounce_class,
             status=failure.status,
             diagnostic=failure.diagnostic,
             same_words=_same_words(member.address, failure),
         )
-        self._draft.changes.append(AddBounce(self._list_id, member.address, evidence))
+
+    def _judge(self, member: Member, failure: Failure) -> None:
         if not member.delivery and member.delivery_status != "by_bounces":
             return self._note(member, failure, "no posts go there")  # a late bounce of an earlier post
-        if self._is_frozen(member, failure):
+        if any(topic.name in self._frozen for topic in brake.topics_of(member.address, failure)):
             return self._note(member, failure, "frozen")
+        if len(self._draft.letters) > MAX_LETTERS:
+            return self._note(member, failure, "too many at once")  # counted by their next bounce
         return self._score(member, failure)
 
     def probe_failed(self, member: Member) -> None:
@@ -115,26 +135,31 @@ class Case:
 
     # The brake --------------------------------------------------------------------------------------------------------
 
-    def _is_frozen(self, member: Member, failure: Failure) -> bool:
-        """Is this failure one of many that are not about their members? The first that sees it freezes, and tells the owners once."""
-        now = self._now
-        frozen = {each.topic for each in self._draft.roster.freezes(self._list_id) if each.until > now}
-        topics = brake.topics_of(member.address, failure)
-        known = any(topic.name in frozen for topic in topics)
-        for topic in topics:
-            count = self._count(topic, member)
-            if count >= brake.MIN_MEMBERS and brake.is_incident(topic, count, self._members(topic, member)):
-                self._freeze(topic, count, failure, is_new=topic.name not in frozen)
-                known = True
-        return known
+    def _brake(self) -> None:
+        """Freeze what fails for many members at once; the first report that sees it tells the owners."""
+        freezes = self._draft.roster.freezes(self._list_id)
+        self._frozen.update(each.topic for each in freezes if each.until > self._now)
+        for topic, failing in self._topics.items():
+            count = self._count(topic, failing)
+            if count >= brake.MIN_MEMBERS and brake.is_incident(
+                topic, count, self._members(topic, failing[0])
+            ):
+                self._freeze(
+                    topic, count, self._failing[failing[0].key], is_new=topic.name not in self._frozen
+                )
+                self._frozen.add(topic.name)
 
-    def _count(self, topic: brake.Topic, member: Member) -> int:
-        """Count the members who failed so within the window, this one included."""
+    def _count(self, topic: brake.Topic, failing: Sequence[Member]) -> int:
+        """Count the members who failed so within the window, those of this decision included."""
         since = self._now - brake.WINDOW
         count = self._draft.roster.count_bounced(self._list_id, since, topic)
+        if len(failing) >= brake.ALWAYS_MEMBERS:
+            return max(count, len(failing))
+        return count + sum(not self._has_bounced(member, since) for member in failing)
+
+    def _has_bounced(self, member: Member, since: datetime) -> bool:
         newest = self._draft.roster.evidence(self._list_id, member.address, limit=5)
-        is_counted = any(each.at is not None and each.at >= since for each in newest)
-        return count + (not is_counted)
+        return any(each.at is not None and each.at >= since for each in newest)
 
     def _members(self, topic: brake.Topic, member: Member) -> int:
         domain = member.key.rpartition("@")[2]

@@ -122,14 +122,12 @@ class Bounces(Runner):
                 draft.changes.append(UseToken(addressed.token))
                 return case.probe_failed(addressed.member)
             if permanent:
-                case.failed(addressed.member, _failure_of(addressed.member, permanent))
+                case.failed([(addressed.member, _failure_of(addressed.member, permanent))])
             return None
         if token:  # a token that names nobody: forged, too old, or of somebody who has left
             return draft.note("bounce.ignored", why="the token of the recipient is nobody's")
-        for failure in permanent:
-            member = _find_member(roster, list_id, failure.addresses)
-            if member is not None:
-                case.failed(member, failure)
+        named = ((_find_member(roster, list_id, failure.addresses), failure) for failure in permanent)
+        case.failed([(member, failure) for member, failure in named if member is not None])
         if not draft.notes:
             draft.note("bounce.ignored", why="no member has failed for good")
         return None

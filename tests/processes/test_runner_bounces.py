@@ -53,6 +53,14 @@ class Story:
         )
         self.site.wait_empty("bounces")
 
+    def bounce_all(self, addresses: Sequence[str]) -> None:
+        """Let one mail to all of them come back, as one report."""
+        report = make_dsn(*(block(each, status="5.1.1", said="550 5.1.1 no such user") for each in addresses))
+        self.site.post(
+            "ant-bounces@example.org", report, "bounces", list_id="ant.example.org", reverse_path=""
+        )
+        self.site.wait_empty("bounces")
+
     def find(self, address: str) -> Member | None:
         """Return the member, None when it is gone."""
         return self.site.store.look(lambda roster: roster.member(ANT_ID, address))
@@ -187,3 +195,25 @@ def test_many_members_of_one_domain_are_an_incident(tmp_path: Path) -> None:
         assert len(story.mails("olga@example.com", "many members")) == 1
         story.bounce("anne@example.net")
         assert story.score("anne@example.net") == 1
+
+
+def test_one_report_for_everybody_at_a_provider_is_an_incident_at_once(tmp_path: Path) -> None:
+    """One SMTP transaction comes back as one report: nobody of it scores, not even the first four."""
+    members = [f"m{number}@big.example" for number in range(40)] + ["anne@example.net"]
+    with telling(tmp_path, members, ["bounce_score_threshold=1", "bounce_probes=no"]) as story:
+        story.bounce_all([*members[:40], "anne@example.net"])
+        assert len(story.mails("olga@example.com", "many members")) == 1
+        assert {story.score(address) for address in members[:40]} == {0}
+        assert story.member("m0@big.example").delivery_status == "enabled"
+        assert story.member("anne@example.net").delivery_status == "by_bounces"
+
+
+def test_one_report_that_disables_many_writes_no_more_than_an_ack_may_hold(tmp_path: Path) -> None:
+    """150 members at 150 domains: some step today, the rest with their next bounce; nothing is shunted, every step has its mail."""
+    members = [f"anne@m{number}.example" for number in range(150)]
+    with telling(tmp_path, members, ["bounce_score_threshold=1", "bounce_probes=no"]) as story:
+        story.bounce_all(members)
+        disabled = [each for each in members if story.member(each).delivery_status == "by_bounces"]
+        assert 20 < len(disabled) < 150
+        assert all(len(story.mails(each, "cannot reach you")) == 1 for each in disabled)
+        assert story.site.shunts() == []
