@@ -60,7 +60,8 @@ class LeaveMember(Struct, frozen=True):
 class SetDelivery(Struct, frozen=True):
     """Say whether posts go to a member; who said so, when and why is kept beside it, from the decision's origin.
 
-    Enabling forgets the bounces too, else the next one would switch it off again. `until`: then it is enabled again.
+    All but "by_bounces" forgets a member's bounces too: else the next one would switch an enabled member off again, and the warnings of one
+    who went on vacation would go on to their removal. `until`: then it is enabled again.
     """
 
     list_id: ListId
@@ -121,7 +122,10 @@ class OpenRequest(Struct, frozen=True, kw_only=True):
 
 
 class CloseRequest(Struct, frozen=True, kw_only=True):
-    """It is decided, or too old: the request goes. Its tokens stay until they are trimmed, so that a late answer is understood."""
+    """It is decided, or too old: the request goes. Its tokens are used up, those of moderators too, and are known until they are trimmed.
+
+    They are found by what they are about: the request's kind, alone or as the last word ("approve join").
+    """
 
     list_id: ListId
     address: str

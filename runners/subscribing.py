@@ -28,6 +28,7 @@ APPROVE: Final = "approve"
 REFUSE: Final = "refuse"
 _N_APPROVE, _N_REFUSE = 1, 2  # tells the tokens of one request apart; the address's own is 0
 
+_AGREED: Final = (Event.CONFIRMED, Event.CONFIRMED_FIRST, Event.APPROVED, Event.REQUESTED_OPEN)
 _RESULTS: Final = {
     Event.REFUSED: "refused",
     Event.WITHDRAWN: "withdrawn",
@@ -45,6 +46,16 @@ class Subscribing:
         self._address = _as_subscribed(draft, kind, address)
         self._answer_to = answer_to
         self._request = draft.roster.request(draft.list_id, self._address, kind)
+        if self._request is not None and self._request.expires_at <= draft.setting.now:
+            self._expire()
+
+    def _expire(self) -> None:
+        """End the request whose time is over but whose timer has not come yet: asking again must not send its dead token."""
+        draft = self._draft
+        draft.changes.append(
+            CloseRequest(list_id=draft.list_id, address=self._address, kind=self._kind, result="expired")
+        )
+        self._request = None
 
     # Events -----------------------------------------------------------------------------------------------------------
 
@@ -56,7 +67,7 @@ class Subscribing:
             template = "already-member" if member else "not-member"
             draft.write(Kind.ANSWER, self._address, template)
             return self._note("nothing to do: " + template)
-        if self._kind == "join" and draft.roster.is_banned(draft.list_id, self._address):
+        if self._is_banned():
             return self._note("banned")
         event = request_event(self._policy, is_sender=is_sender)
         return self.take(event, asked_by=asked_by, options=options or {})
@@ -68,12 +79,17 @@ class Subscribing:
     def take(self, event: Event, *, asked_by: str = "", options: Mapping[str, str] | None = None) -> None:
         """Do what the table says."""
         state = State(self._request.state) if self._request else State.NONE
+        if self._request is not None and event in _AGREED and self._is_banned():
+            event = Event.REFUSED  # banned since they asked
         step = next_step(state, event)
         wanted = dict(self._request.options if self._request else options or {})
         asker = self._request.asked_by if self._request else asked_by
         for effect in step.effects:
             self._perform(effect, event, step.state, asker, wanted)
         self._note(f"{self._kind}: {event.name.lower()}", state=step.state.value)
+
+    def _is_banned(self) -> bool:
+        return self._kind == "join" and self._draft.roster.is_banned(self._draft.list_id, self._address)
 
     # Effects ----------------------------------------------------------------------------------------------------------
 

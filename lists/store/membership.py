@@ -38,7 +38,7 @@ def leave(pen: Pen, change: LeaveMember) -> None:
 def set_delivery(pen: Pen, change: SetDelivery) -> None:
     """Say whether posts go to a member; raises NoSuchMember."""
     row, member = find(pen, change.list_id, change.address, change.role)
-    if change.status == "enabled" and change.role == "member":
+    if change.status != "by_bounces" and change.role == "member":
         forget_bounces(pen, change.list_id, member)
     if (member.delivery_status, member.status_until) == (change.status, change.until):
         return

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from config.names import ItemId, ListId
 from lists.changes import CloseRequest, MakeToken, OpenRequest, UseToken
@@ -119,11 +119,24 @@ def open_request(pen: Pen, change: OpenRequest) -> None:
 
 
 def close_request(pen: Pen, change: CloseRequest) -> None:
-    """Take a request away; nothing happens to one that is gone."""
+    """Take a request away, and use its tokens up; nothing happens to one that is gone."""
     before = find_request(pen.connection, change.list_id, change.address, change.kind)
     if before is not None:
         pen.connection.execute(delete(request).where(request.c.id == before.id))
+        _use_tokens_of(pen, before)
         pen.note(change.list_id, before.address, f"request.{change.kind}", before.state, change.result)
+
+
+def _use_tokens_of(pen: Pen, closed: Request) -> None:
+    """Let no token of this request work for the next one of the same address: a moderator has agreed to this one alone."""
+    chosen = and_(
+        token.c.list_id == closed.list_id,
+        token.c.address_key == address_key(closed.address),
+        token.c.purpose == "confirm",
+        or_(token.c.about == closed.kind, token.c.about.endswith(f" {closed.kind}")),
+        token.c.used_at.is_(None),
+    )
+    pen.connection.execute(update(token).where(chosen).values(used_at=pen.now_ms))
 
 
 def find_request(connection: Connection, list_id: str, address: str, kind: str) -> Request | None:

@@ -59,3 +59,35 @@ def test_a_request_that_nobody_answers_ends(story: Story) -> None:
     story.hears("zoe@example.net", "not good, or no longer")
     assert story.member(ant, "zoe@example.net") is None
     assert story.store.records.requests(ant) == ()
+
+
+def test_yes_to_one_request_is_no_yes_to_the_next(story: Story) -> None:
+    """Refused once, asked again in somebody's name: the old "yes" is worth nothing."""
+    ant = story.make_list(
+        "ant@example.org",
+        owners=["olga@example.com"],
+        settings=["subscription_policy=confirm_then_moderate"],
+    )
+    story.says("zoe@example.net", "ant-join@example.org")
+    story.answers(story.hears("zoe@example.net", "Please confirm"))
+    asked = story.hears("olga@example.com", "wants to join")
+    _, refuse = dict.fromkeys(tokens_in(asked.text))
+    story.says("olga@example.com", f"ant-confirm+{refuse}@example.org", "no")
+    story.hears("zoe@example.net", "was refused")
+
+    story.says("zoe@example.net", "ant-join@example.org")
+    story.hears("zoe@example.net", "Please confirm")
+    story.answers(asked)
+    story.hears("olga@example.com", "not good, or no longer")
+    assert story.member(ant, "zoe@example.net") is None
+
+
+def test_who_is_banned_meanwhile_does_not_join(story: Story) -> None:
+    ant = story.make_list("ant@example.org", owners=["olga@example.com"])
+    story.says("zoe@example.net", "ant-join@example.org")
+    question = story.hears("zoe@example.net", "Please confirm")
+    story.does("bans", "add", "ant@example.org", "zoe@example.net")
+    story.answers(question)
+    story.hears_nothing("zoe@example.net")
+    assert story.member(ant, "zoe@example.net") is None
+    assert story.store.records.requests(ant) == ()

@@ -30,6 +30,7 @@ from lists.changes import (
 )
 from lists.errors import NoSuchList, NoSuchMember
 from lists.gate import Spent
+from lists.model import DeliveryStatus
 from lists.records import BounceRecord, Evidence, Origin
 from lists.roster import Roster
 from lists.store import Store
@@ -235,6 +236,27 @@ def test_there_is_one_request_of_a_kind_for_an_address(store: Store) -> None:
     ]
 
 
+def test_a_closed_request_takes_all_its_tokens_along_and_no_others(store: Store) -> None:
+    """A moderator who has refused one request has not agreed to the next one."""
+
+    def token(number: int, about: str, address: str = "bart@example.net") -> MakeToken:
+        return MakeToken(
+            hash=f"{number:064x}",
+            purpose="confirm",
+            list_id=ANT,
+            address=address,
+            expires_at=SOON,
+            about=about,
+        )
+
+    abouts = ["join", "approve join", "refuse join", "leave", "approve leave", "enable"]
+    do(store, open_request("moderating"), *(token(number, about) for number, about in enumerate(abouts)))
+    do(store, token(9, "join", ANNE))
+    do(store, CloseRequest(list_id=ANT, address="Bart@example.net", kind="join", result="refused"))
+    still_open = [each.about for _, each in store.records.tokens(ANT) if each.used_at is None]
+    assert still_open == ["leave", "approve leave", "enable", "join"]
+
+
 def test_bounces_are_kept_scored_and_told(store: Store) -> None:
     record = BounceRecord(State.PROBING, Score(5.25, TODAY, 0.5), {"full": 10, "policy": 1}, 0, SOON, SOON)
     do(store, SetScore(ANT, ANNE, record))
@@ -259,12 +281,14 @@ def test_bounces_are_kept_scored_and_told(store: Store) -> None:
     ]
 
 
-def test_who_gets_mail_again_starts_without_bounces(store: Store) -> None:
+@pytest.mark.parametrize("status", ["enabled", "vacation", "by_user", "by_owner"])
+def test_whose_delivery_people_set_starts_without_bounces(store: Store, status: DeliveryStatus) -> None:
+    """No warning or removal comes to somebody who is on vacation now."""
     do(
         store,
         DisableMember(ANT, ANNE, BounceRecord(State.DISABLED, Score(5.0, TODAY), {"full": 5}, 3, None, SOON)),
     )
-    do(store, SetDelivery(ANT, ANNE, "enabled"))
+    do(store, SetDelivery(ANT, ANNE, status))
     assert store.look(lambda roster: roster.bounces(ANT, ANNE)) == BounceRecord()
 
 
