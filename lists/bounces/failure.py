@@ -44,15 +44,16 @@ class Report(Struct, frozen=True):
 # Plain words, the first row that fits decides; addresses are "@" by then. Each was seen in real bounces; the tests have them.
 _PLAIN: Final[dict[BounceClass, tuple[str, ...]]] = {
     "full": (
-        r"(?:mail ?)?box(?: is)?(?: too)? full",
+        r"(?:mail ?)?(?:box|folder)(?: is)?(?: too)? full|full (?:mail ?|in)box|account is full",
         r"(?:quota|storage|disk space)[^.]{0,40}(?:exceed|full|reached)",
-        r"(?:exceed|over)[^.]{0,30}(?:quota|storage|allotted|allowed space|mailbox size|disk space)",
-        r"over ?quota|mailbox[^.]{0,30}size limit|zuviele mails",
+        r"(?:exceed|over|reached)[^.]{0,30}(?:quota|storage|allotted|allowed space|mailbox size|disk space)",
+        r"over ?quota|quota violation|mail ?box[^.]{0,30}size limit|mail ?box exceeds|zuviele mails",
         r"(?:not enough|insufficient)[^.]{0,20} (?:disk|mail|storage)",
     ),
     "bad-mailbox": (
         r"(?:user|recipient|rcpt|mail ?box|account|address|addressee|alias|member)\b[^.;]{0,60}(?:unknown|(?:does|do|did)(?: not|n't) exist|doesn't have|not found|not (?:a )?known|not exist|no longer|invalid|disabled|deactivated|inactive|not active|suspended|expired|discontinued|not recognized|rejected: access denied|nie istnieje|existiert nicht)",
         r"(?:unknown|no such|invalid|non-?existent|not a valid|not a known|not an active|disabled|inactive|deactivated|unrecognized|undeliverable|no known)[^.;]{0,30}(?:user|recipient|mail ?box|account|address|alias|person|destination)",
+        r"(?:invalid|unknown)[^.;]{0,30}(?:user ?id|host)\b|n'existe pas|no matches to nameserver query|not exactly match|not have a[^.;]{0,20}delivery point",
         r"no (?:mail ?box|account|recipients?|user)s? (?:here|by|with|of|named|found|available)|bad_?recipient",
         r"(?:not listed in|isn't in my|not in our)[^.;]{0,40}(?:directory|list|book|rcpthosts)",
         r"mail ?box (?:unavailable|not available)|recipient rejected|not our customer|badrcptto",
@@ -61,14 +62,16 @@ _PLAIN: Final[dict[BounceClass, tuple[str, ...]]] = {
     "policy": (
         r"spam|black ?list|block ?list|blocked|\bRBL\b|\bDNSBL\b|reputation|junk|\bUBE\b|bulk|unsolicited|mass mailer",
         r"polic(?:y|ies)|not (?:allowed|permitted|authorized)|not pre-approved|requires confirmation|whitelist|unauthenticated|dmarc|\bspf\b|dkim",
+        r"not accepting mail from|as a relay|unable to relay|requires? (?:sender )?verification",
         r"content[^.;]{0,20}(?:reject|denied|not accepted)|virus|relay(?:ing)?[^.;]{0,20}(?:denied|not permitted)|refused by|administrative prohibition",
     ),
 }
 _WORDS: Final = {each: re.compile("|".join(words), re.IGNORECASE) for each, words in _PLAIN.items()}
 _TOO_BIG: Final = re.compile(
-    r"(?:message|mail|size)[^.;]{0,30}(?:too (?:big|large)|exceeds? [^.;]{0,30}(?:size|limit))|max message size|class=size",
+    r"(?:message|mail(?! ?box)|size)[^.;]{0,30}(?:too (?:big|large)|exceeds? [^.;]{0,30}(?:size|limit))|max message size|class=size",
     re.IGNORECASE,
 )
+_GIVEN_UP: Final = re.compile(r"not going to try (?:it )?again|in the queue too long|given up", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"[^\s<>()\[\]\"',;]{1,200}@[^\s<>()\[\]\"',;]{1,200}")
 
 # RFC 3463 3.2-3.8, with what the big receivers make of them.
@@ -118,6 +121,8 @@ def find_status(text: str) -> str:
 
 
 def is_transient(text: str) -> bool:
-    """Does a text speak of a refusal for now alone, by enhanced status or reply code? Not when it names a permanent one too."""
+    """Does a text speak of a refusal for now alone, by enhanced status or reply code? Not when it names a permanent one too, or says that nobody tries again."""
+    if _GIVEN_UP.search(text):
+        return False
     classes = {found[1] for found in _STATUS.finditer(text)} | {found[1] for found in _CODE.finditer(text)}
     return "4" in classes and "5" not in classes

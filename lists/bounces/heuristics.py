@@ -9,18 +9,16 @@ import logging
 import re
 from collections.abc import Iterable
 from email import message_from_bytes
-from email.message import Message
 from email.policy import compat32
 from typing import Final
 
 from flufl.bounce import all_failures
 
 from lists.bounces.failure import Failure, is_transient, make_failure
-from lists.bounces.parts import own_parts, text_of
+from lists.bounces.parts import own_text, words_about
 
 MAX_TEXT: Final = 200 * 1024  # octets; the worst real bounce took 19 ms
 MAX_FOUND: Final = 100  # addresses taken from one mail
-AROUND: Final = 600  # characters behind an address in which its reason is looked for
 
 logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)  # it logs what it raises
 
@@ -38,27 +36,17 @@ def guess_failures(content: bytes) -> tuple[Failure, ...]:
         Exception
     ):  # any bug of any detector: it has found nothing (the fuzzer met IndexError, AttributeError, TypeError)
         return ()
-    text = "\n".join(text_of(part, MAX_TEXT) for part in own_parts(message) if _is_text(part))
+    text = own_text(message, MAX_TEXT)
     return (*_failures(permanent, text, failed=True), *_failures(temporary - permanent, text, failed=False))
 
 
 def _failures(found: Iterable[bytes], text: str, *, failed: bool) -> tuple[Failure, ...]:
     addresses = sorted(address.decode("ascii", "replace").strip() for address in found)[:MAX_FOUND]
-    words = {address: _words_behind(address, text) for address in addresses if "@" in address}
+    words = {address: words_about(address, text) for address in addresses if "@" in address}
     return tuple(
         make_failure((address,), "", said, permanent=failed and not is_transient(said))
         for address, said in words.items()
     )
-
-
-def _words_behind(address: str, text: str) -> str:
-    """Return what the text says of an address: what stands behind it, in bounces of every style that was seen."""
-    at = text.lower().find(address.lower())
-    return text[at + len(address) : at + len(address) + AROUND] if at >= 0 else text[:AROUND]
-
-
-def _is_text(part: Message) -> bool:
-    return part.get_content_maintype() == "text" and not part.is_multipart()
 
 
 def _tame(content: bytes) -> bytes:

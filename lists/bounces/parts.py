@@ -15,6 +15,7 @@ from typing import Final
 MAX_READ: Final = 1024 * 1024  # octets parsed; the report of a DSN stands before the returned mail
 MAX_PARTS: Final = 1000  # lines that may be a boundary; real bounces have under ten
 MAX_CONTAINERS: Final = 60  # multipart and message types named; nesting cannot be deeper
+AROUND: Final = 600  # characters behind an address in which its reason is looked for
 MAX_RECIPIENTS: Final = 1000  # in one report; RFC 5321 4.5.3.1.8 asks servers for 100 in one mail
 
 _boundary = re.compile(rb"^--[^\r\n]", re.MULTILINE)
@@ -82,6 +83,24 @@ def text_of(part: Message, limit: int) -> str:
     except (ValueError, LookupError):
         return ""
     return octets[: 4 * limit].decode("utf-8", "replace")[:limit] if isinstance(octets, bytes) else ""
+
+
+def own_text(message: Message, limit: int) -> str:
+    """Return what is written to a person, of all text parts."""
+    texts = (part for part in own_parts(message) if part.get_content_maintype() == "text")
+    return "\n".join(text_of(part, limit) for part in texts if not part.is_multipart())
+
+
+def words_about(address: str, text: str) -> str:
+    """Return what a text says of an address: its line ("mailbox is full: <anne@...>"), and what stands behind it, as in most bounces.
+
+    The beginning of the text when it does not name it.
+    """
+    at = text.lower().find(address.lower())
+    if at < 0:
+        return text[:AROUND]
+    line = text.rfind("\n", 0, at) + 1
+    return f"{text[max(line, at - AROUND) : at]} {text[at + len(address) : at + len(address) + AROUND]}"
 
 
 def returned_header(message: Message) -> Message | None:

@@ -178,3 +178,39 @@ def test_an_8_bit_header_does_not_stop_the_heuristics() -> None:
     message.set_content("<anne@example.net>:\nSorry, no mailbox here by that name.\n")
     octets = b"X-Odd: \xff\xfe\r\nFrom: \xe9@example.net\r\n" + message.as_bytes()
     assert read_report(octets).kind in ("failure", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "bounce_class"),
+    [
+        ("Status: 5.0.0 (recipient reached disk quota)", "Sorry.", "full"),
+        ("Status: 5.0.0", "anne@example.net: Domain does not exist", "bad-mailbox"),
+        ("Status: 5.0.0", "The account of\nanne@example.net\nis full (quota exceeded)", "full"),
+        ("Status: 5.1.1", "anne@example.net\n-- scanned for viruses and offensive content", "bad-mailbox"),
+    ],
+)
+def test_a_report_without_a_diagnostic_has_its_reason_elsewhere(
+    fields: str, text: str, bounce_class: str
+) -> None:
+    """In a comment; in what is written to the person, but only where the status is vague."""
+    report = f"Final-Recipient: rfc822; anne@example.net\nAction: failed\n{fields}"
+    (failure,) = read_report(make_dsn(report).replace(b"Sorry.", text.encode())).failures
+    assert failure.bounce_class == bounce_class
+
+
+def test_a_report_whose_boundary_is_broken_is_found_in_the_text() -> None:
+    """As a gateway did that put its own field behind the boundary's closing quote."""
+    broken = make_dsn(block("anne@example.net", said="550 spam")).replace(
+        b'boundary="b"', b'boundary="b" X-Id: <1@x>'
+    )
+    (failure,) = read_report(broken).failures
+    assert failure.addresses == ("anne@example.net",)
+    assert failure.bounce_class == "policy"
+
+
+def test_words_before_the_address_tell_the_class_too() -> None:
+    mail = (
+        b"From: MAILER-DAEMON@x\r\nSubject: Undeliverable Mail\r\n\r\n"
+        b"User's mailbox is full: <anne@example.net>\r\nUnable to deliver mail.\r\n"
+    )
+    assert [failure.bounce_class for failure in read_report(mail).failures] == ["full"]
