@@ -1,8 +1,8 @@
 """The seam between the broker and what keeps items on disk. Implementers: sqlite.py, memory.py; later postgres.py.
 All pass tests/unit/journal/conformance suite. What an item is, when it may run and who has it is not decided here: dispatch.py.
 
-One owner at a time; one thread calls everything but `open`. `apply` is one transaction for a whole batch, so its cost is
-shared (group commit). Times are wall milliseconds. Rows are numbered for ever upwards and never used again.
+One owner at a time, and one thread at a time (committer.py). `apply` is one transaction for a whole batch, so its cost is
+shared (group commit); what it can put off is done by `tidy`. Times are wall milliseconds. Rows are numbered for ever upwards and never used again.
 
 An op that no engine can carry out (an id that is none, an output of a body that was not sent) is a ValueError and nothing of the
 batch is applied: batch.find_mistake asks first what comes from a client. A row that is gone makes Settle say so, is passed over by the
