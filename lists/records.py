@@ -119,3 +119,4 @@ class Due(Struct, frozen=True):
     address: str
     key: str  # token: its hash; request and freeze: its number; bounce and delivery: the membership's
     place: tuple[int, int]  # in the listing: the `after` of the next page
+    set_at_ms: int = 0  # delivery: when this end was set; a vacation until the same day may be set again

@@ -32,7 +32,7 @@ from runners.outcome import Ack, Outcome, Output, Shunt
 from runners.placing import read_args
 from runners.runner import Runner
 from runners.site import Current, Decision
-from runners.timekeeping import LOOK_S, Timekeeper
+from runners.timekeeping import LOOK_S, Timekeeper, time_of
 
 VERP_DAYS: Final = (
     14  # how long a post's bounces are believed: MTAs give up after 5 days, and some send the last one late
@@ -198,7 +198,7 @@ class Bounces(Runner):
 
     async def _thaw(self, item: Item, number: int) -> Outcome:
         """End a freeze; one that was renewed meanwhile goes on."""
-        now = self.site.clock.now()
+        now = time_of(item, self.site.clock)
 
         def decide(roster: Roster) -> Decision:
             over = [each for each in roster.freezes(item.list_id) if each.id == number and each.until <= now]

@@ -21,6 +21,7 @@ from lists.tokens import SiteKey
 from runners.letters import Letter, Office, Written, write_letters
 from runners.outcome import Ack, Outcome, Output
 from runners.site import Current, Decision, Site
+from runners.timekeeping import time_of
 
 DATE = "%A, %d %B %Y"
 
@@ -95,7 +96,7 @@ async def decide_once(
     told: list[tuple[Draft, Written]] = []
 
     def decide(roster: Roster) -> Decision:
-        mailing_list, now = current.mailing_list, site.clock.now()
+        mailing_list, now = current.mailing_list, time_of(item, site.clock)
         setting = Setting(
             mailing_list=mailing_list, suffixes=current.suffixes, key=office.key, item=item, now=now
         )

@@ -23,7 +23,7 @@ from runners.placing import read_args
 from runners.runner import Runner
 from runners.site import Current
 from runners.subscribing import Subscribing, expire
-from runners.timekeeping import LOOK_S, Timekeeper
+from runners.timekeeping import LOOK_S, Timekeeper, time_of
 
 MAX_WORDS: Final = 20  # of a subject that are looked at for options
 _MODES: Final = {"no": "regular", "mime": "mime_digests", "plain": "plaintext_digests", "yes": "mime_digests"}
@@ -103,7 +103,7 @@ class Membership(Runner):
         return await self._decide(item, current, work, Origin(kind="command", who=args.get("who", "")))
 
     async def _take_due(self, item: Item, current: Current, kind: str, key: str) -> Outcome:
-        now = self.site.clock.now()
+        now = time_of(item, self.site.clock)
 
         def work(draft: Draft) -> None:
             if kind == "request":

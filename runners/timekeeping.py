@@ -3,17 +3,22 @@
 Nothing is kept but in the store, so a step survives every restart and follows a clock that was set. An item's id comes from what it is about and when
 that was due, so several processes that look at once, and one that looks again, publish one item. Whether the step is still to be taken is decided
 by the handler inside its transaction; the store goes on listing it until then.
+
+The handler takes the time at which its item was made for past (time_of): each process reads its clock for itself, and a clock may be put back. A handler
+whose clock was behind would find nothing to do, and that would be stored as the outcome of this step for good.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Raw, msgpack
 
 from bus.client import publish_now
 from bus.messages import Item
+from config.clock import Clock
 from config.failpoints import fail
 from config.names import ItemId, Queue, id_about
 from lists.records import Due, DueKind
@@ -54,7 +59,7 @@ class Timekeeper:
 
     def _make_item(self, due: Due) -> Item:
         at_ms = int(due.at.timestamp() * 1000)
-        item_id = id_about(f"due:{due.kind}:{due.key}:{at_ms}")
+        item_id = id_about(f"due:{due.kind}:{due.key}:{at_ms}:{due.set_at_ms}")
         return Item(
             id=item_id,
             root_id=item_id,
@@ -65,6 +70,11 @@ class Timekeeper:
             accepted_at=self._site.clock.now(),
             args={"due": _packed(due.kind), "key": _packed(due.key)},
         )
+
+
+def time_of(item: Item, clock: Clock) -> datetime:
+    """Return the time at which an item is handled: never before it was made."""
+    return max(clock.now(), item.accepted_at)
 
 
 def _packed(value: Any) -> Raw:

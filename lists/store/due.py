@@ -5,7 +5,7 @@ A timer turns each into an item whose id is derived from it, so what stays in th
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Select, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, tuple_
 
 from config.names import ListId
 from lists.records import Due, DueKind
@@ -23,14 +23,15 @@ def list_due(
     query = query.where(at < store_time(before), tuple_(at, number) > tuple_(*map(literal, after)))
     rows = connection.execute(query.order_by(at, number).limit(limit)).all()
     return tuple(
-        Due(kind, read_time(row[0]), ListId(row[2]), row[3], str(row[4]), (row[0], row[1])) for row in rows
+        Due(kind, read_time(row[0]), ListId(row[2]), row[3], str(row[4]), (row[0], row[1]), *row[5:])
+        for row in rows
     )
 
 
 def _select(
     kind: DueKind,
 ) -> tuple[ColumnElement[int], ColumnElement[int], Select[int, int, str, str, object]]:
-    """Return time, number and the query for time, number, list-id, address and key."""
+    """Return time, number and the query for time, number, list-id, address and key; for a delivery also when its end was set."""
     match kind:
         case "token":
             c = token.c
@@ -55,7 +56,8 @@ def _select(
         case "delivery":
             m = membership.c
             columns = select(m.status_until, m.id, mailing_list.c.list_id, address.c.address, m.id)
-            return m.status_until, m.id, _of_members(columns.select_from(membership))
+            joined = _of_members(columns.select_from(membership))
+            return m.status_until, m.id, joined.add_columns(func.coalesce(m.status_at, 0))
 
 
 def _of_members(query: Select[int, int, str, str, object]) -> Select[int, int, str, str, object]:
