@@ -95,7 +95,7 @@ def accept(numbers: tuple[int, ...]) -> None:
 @command.command()
 @numbers_argument
 def reject(numbers: tuple[int, ...]) -> None:
-    """Refuse held posts. Nobody is told: automatic mail comes with a later version."""
+    """Refuse held posts, and tell their senders, as far as that mail may be sent (RFC 3834)."""
     _decide(numbers, "reject")
 
 

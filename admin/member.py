@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from admin.command import Refused, json_option, load_settings, open_store, origin_of, spell_list_id
+from admin.command import Command, Refused, json_option, load_settings, open_store, origin_of, spell_list_id
 from admin.member_facts import evidence_facts, history_facts, member_facts, request_facts
 from admin.output import as_json as spell_json
 from admin.output import printable, say, write_json_list, write_pairs
@@ -27,7 +27,7 @@ list_argument = click.argument("list_name", metavar="LIST")
 role_option = click.option("--role", type=click.Choice(ROLES), default="member", show_default=True)
 
 
-@click.command()
+@click.command(cls=Command)
 @list_argument
 @click.argument("address")
 @json_option
@@ -117,7 +117,7 @@ def _time(at: Any) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}Z"
 
 
-@click.command()
+@click.command(cls=Command)
 @list_argument
 @click.argument("address", required=False)
 @click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="How many; 0: all.")
@@ -178,7 +178,7 @@ def _told(entry: dict[str, Any], *, with_address: bool) -> str:
     return printable("  ".join((*filter(None, words), f"({origin})")))
 
 
-@click.command("set")
+@click.command("set", cls=Command)
 @list_argument
 @click.argument("address")
 @click.argument("assignments", metavar="[KEY=VALUE]...", nargs=-1)

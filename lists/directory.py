@@ -112,6 +112,11 @@ class Directory:
         found = self._snapshot.view.policies.get(list_id)
         return None if found is None else rules.judge_post(post, found)
 
+    def judge_owner_mail(self, list_id: ListId, post: Post) -> Verdict | None:
+        """Return why mail to the owners of a list is refused or dropped, None when it goes on to them."""
+        found = self._snapshot.view.policies.get(list_id)
+        return None if found is None else rules.judge_owner_mail(post, found)
+
     def explain_post(self, list_id: ListId, post: Post) -> tuple[Finding, ...]:
         """Return what each rule says about a post, in order; nothing for a list that is not there."""
         found = self._snapshot.view.policies.get(list_id)

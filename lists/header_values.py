@@ -93,6 +93,15 @@ def _decode_run(charset: str, octets: bytes) -> str:
         return plain_text(octets)
 
 
+def decode_text(octets: bytes, charset: str) -> str:
+    """Return octets as text; a charset that mail is not written in, or that does not exist, is read as UTF-8 with replacements."""
+    known = charset.lower() if _CHARSET.fullmatch(charset.lower()) else "utf-8"
+    try:
+        return octets.decode(known, "replace")
+    except LookupError:
+        return octets.decode("utf-8", "replace")
+
+
 def all_shown(header: Header, name: str) -> tuple[str, ...]:
     """Return what the fields of this name say, to a reader and, where words are encoded, as they stand; under MAX_SAME and MAX_VALUE."""
     texts: list[str] = []

@@ -125,6 +125,25 @@ class ListSettings(Struct, frozen=True, forbid_unknown_fields=True):
         SubscriptionPolicy,
         Meta(description="The same for leaving. With open, anybody can take anybody off."),
     ] = "confirm"
+    preferred_language: Annotated[
+        Annotated[str, Meta(pattern=r"^([a-z]{2,3}(-[A-Z]{2})?)?$")],
+        Meta(
+            description='Language of the list\'s own mail, such as de or pt-BR, for those who have not said theirs. "": [notices] language. en and de come with Postroom.'
+        ),
+    ] = ""
+    owner_max_size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Octets of a mail to LIST-owner@ or LIST-admin@; a larger one is refused at the end of DATA. 0: only [lmtp] max_size.",
+        ),
+    ] = 0
+    respond_to_post_requests: Annotated[
+        bool,
+        Meta(
+            description="Tell the sender of a post that it waits for a moderator. No: for lists whose address gets much spam with forged senders."
+        ),
+    ] = True
     request_days: Annotated[
         int,
         Meta(

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from config.names import ListId
+from config.names import ItemId, ListId
 from lists.bounces.brake import Topic
 from lists.gate import Spent
 from lists.model import HeldPost, MailingList, Member, Role
@@ -51,6 +51,9 @@ class Roster(Protocol):
 
     def held(self, number: int) -> HeldPost | None:
         """Return a held post, None when somebody has decided about it already."""
+
+    def held_by_item(self, list_id: ListId, item_id: ItemId) -> HeldPost | None:
+        """Return the post that handling this item has held, None when somebody has decided about it already."""
 
     def token(self, token_hash: str) -> Token | None:
         """Return a token, used and expired ones too, until they are trimmed."""

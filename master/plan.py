@@ -5,7 +5,17 @@ from typing import Literal
 
 from msgspec import Struct
 
-from config.names import BOUNCES, BUILT_IN_QUEUES, CONFIRM, INCOMING, MEMBERSHIP, OUTGOING, OWNER, Queue
+from config.names import (
+    BOUNCES,
+    BUILT_IN_QUEUES,
+    CONFIRM,
+    INCOMING,
+    MEMBERSHIP,
+    OUTGOING,
+    OWNER,
+    REQUEST,
+    Queue,
+)
 from config.settings import Settings
 
 BUILT_IN_RUNNERS = (
@@ -14,6 +24,7 @@ BUILT_IN_RUNNERS = (
     CONFIRM,
     MEMBERSHIP,
     OWNER,
+    REQUEST,
     OUTGOING,
 )  # queues whose runner class comes with Postroom
 LMTP_GRACE_S = 20.0  # transactions in hand end; Postfix's LMTP client takes the 421 that all others get

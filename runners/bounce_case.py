@@ -27,19 +27,20 @@ from lists.gate import Kind
 from lists.model import MailingList, Member
 from lists.records import BounceRecord, Evidence
 from lists.tokens import make_token, token_hash
-from runners.deciding import DATE, Draft
+from runners.deciding import Draft
 from runners.letters import Letter
+from runners.phrases import Phrase, Value
 
 ENABLE: Final = "enable"  # what a confirmation token is about that turns delivery on again
 
 MAX_LETTERS: Final = 50  # of one report: an ack has 100 outputs (bus.messages), and the last member's letter goes to every owner too
 
-_REASONS: Final[Mapping[str, str]] = {
-    "bad-mailbox": "this address is not known there",
-    "full": "the mailbox is full",
-    "policy": "the mail was refused, for what it is or where it comes from",
-    "complaint": "a post was called spam",
-    "other": "delivery failed, without a clear reason",
+_REASONS: Final[Mapping[str, Phrase]] = {
+    "bad-mailbox": Phrase("this address is not known there"),
+    "full": Phrase("the mailbox is full"),
+    "policy": Phrase("the mail was refused, for what it is or where it comes from"),
+    "complaint": Phrase("a post was called spam"),
+    "other": Phrase("delivery failed, without a clear reason"),
 }
 
 
@@ -116,10 +117,10 @@ class Case:
         self._draft.changes.append(
             AddBounce(self._list_id, member.address, Evidence(day=day, bounce_class="complaint"))
         )
-        consequence = "Nothing was changed: the report does not prove whose copy it was."
+        consequence = Phrase("Nothing was changed: the report does not prove whose copy it was.")
         if is_signed and member.delivery:
             self._draft.changes.append(SetDelivery(self._list_id, member.address, "by_bounces"))
-            consequence = "No more posts are sent there until the member or an owner says so."
+            consequence = Phrase("No more posts are sent there until the member or an owner says so.")
         self._draft.tell_owners("owner-complaint", {"member": member.address, "consequence": consequence})
         self._note(member, Failure((), bounce_class="other"), "complaint")
 
@@ -171,11 +172,13 @@ class Case:
             FreezeScoring(list_id=self._list_id, topic=topic.name, until=until, told=is_new)
         )
         if is_new:
-            what = "refusals in the same words" if topic.is_text else topic.name.partition(":")[2]
-            values = {
+            what: Value = (
+                Phrase("refusals in the same words") if topic.is_text else topic.name.partition(":")[2]
+            )
+            values: dict[str, Value] = {
                 "what": what,
                 "count": str(count),
-                "until": until.strftime(DATE),
+                "until": until,
                 "reason": _reason(failure),
             }
             self._draft.tell_owners("owner-bounce-frozen", values)
@@ -212,7 +215,7 @@ class Case:
             self._draft.note("bounce.stepped", step=names, member=member.address)
         return bool(step.effects)
 
-    def _perform(self, effect: Effect, member: Member, record: BounceRecord, reason: str) -> BounceRecord:
+    def _perform(self, effect: Effect, member: Member, record: BounceRecord, reason: Phrase) -> BounceRecord:
         match effect:
             case Effect.RESET:
                 self._draft.changes.append(ResetScore(self._list_id, member.address))
@@ -247,7 +250,7 @@ class Case:
         self._draft.changes.append(SetScore(self._list_id, member.address, probing))
         return probing
 
-    def _warn(self, member: Member, record: BounceRecord, reason: str) -> BounceRecord:
+    def _warn(self, member: Member, record: BounceRecord, reason: Phrase) -> BounceRecord:
         """Tell the member how to get posts again, as often as the list wants, and say when the next step is due."""
         rules, now = self._rules, self._now
         is_first = member.delivery
@@ -258,7 +261,7 @@ class Case:
         if wants_warning:
             token = self._token("confirm", member, removal, about=ENABLE)
             address = self._draft.setting.address("confirm", token)
-            values = {"reason": reason, "removal": removal.strftime(DATE), "confirm_address": address}
+            values: dict[str, Value] = {"reason": reason, "removal": removal, "confirm_address": address}
             self._draft.letters.append(
                 _letter(
                     Kind.WARNING,
@@ -279,14 +282,18 @@ class Case:
         self._draft.changes.append(kind(self._list_id, member.address, warned))
         return warned
 
-    def _tell_of(self, member: Member, record: BounceRecord, reason: str) -> None:
+    def _tell_of(self, member: Member, record: BounceRecord, reason: Phrase) -> None:
         """Tell the owners that a member was disabled, or removed, where the list wants it."""
         settings = self._draft.setting.mailing_list.settings
         rules = self._rules
-        values = {"member": member.address, "reason": reason, "warnings": str(record.warnings_sent)}
+        values: dict[str, Value] = {
+            "member": member.address,
+            "reason": reason,
+            "warnings": str(record.warnings_sent),
+        }
         if member.delivery and settings.bounce_notify_owner_on_disable:
             removal = self._now + timedelta(days=rules.warning_interval_days * max(1, rules.warnings))
-            self._draft.tell_owners("owner-bounce-disabled", {**values, "removal": removal.strftime(DATE)})
+            self._draft.tell_owners("owner-bounce-disabled", {**values, "removal": removal})
         if not member.delivery and settings.bounce_notify_owner_on_removal:
             self._draft.tell_owners("owner-bounce-removed", values)
 
@@ -307,9 +314,9 @@ class Case:
         )
         return token
 
-    def _last_reason(self, member: Member) -> str:
+    def _last_reason(self, member: Member) -> Phrase:
         newest = self._draft.roster.evidence(self._list_id, member.address, limit=1)
-        return _words(newest[0].bounce_class, newest[0].status) if newest else "(not known)"
+        return _words(newest[0].bounce_class, newest[0].status) if newest else Phrase("(not known)")
 
     def _note(self, member: Member, failure: Failure, why: str, **more: Any) -> None:
         told = {
@@ -328,14 +335,15 @@ def _same_words(address: str, failure: Failure) -> str:
     )
 
 
-def _reason(failure: Failure) -> str:
+def _reason(failure: Failure) -> Phrase:
     return _words(failure.bounce_class, failure.status)
 
 
-def _words(bounce_class: str, status: str) -> str:
+def _words(bounce_class: str, status: str) -> Phrase:
     """Say a reason in words of ours: what the other side wrote may be a stranger's text, and does not travel in our name."""
-    return f"{_REASONS[bounce_class]} ({status})" if status else _REASONS[bounce_class]
+    words = _REASONS[bounce_class]
+    return Phrase("$reason ($status)", {"reason": words, "status": status}) if status else words
 
 
-def _letter(kind: Kind, member: Member, template: str, values: Mapping[str, str], **more: str) -> Letter:
+def _letter(kind: Kind, member: Member, template: str, values: Mapping[str, Value], **more: str) -> Letter:
     return Letter(kind=kind, address=member.address, template=template, values=values, **more)

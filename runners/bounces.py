@@ -29,6 +29,7 @@ from runners.bounce_case import Case
 from runners.deciding import Draft, Work, decide_once
 from runners.letters import open_office
 from runners.outcome import Ack, Outcome, Output, Shunt
+from runners.owner import PASSED_ON
 from runners.placing import read_args
 from runners.runner import Runner
 from runners.site import Current, Decision
@@ -97,7 +98,8 @@ class Bounces(Runner):
             return self._ignore(item, "no bounce that can be read")
         owner = list_address(current.mailing_list, "owner", suffixes=current.suffixes)
         return Ack(
-            outputs=[Output(OWNER, recipient=owner, reverse_path="")], reason="not recognized: to the owners"
+            outputs=[Output(OWNER, recipient=owner, reverse_path="", args={PASSED_ON: True})],
+            reason="not recognized: to the owners",
         )
 
     # Counting ---------------------------------------------------------------------------------------------------------

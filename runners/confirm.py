@@ -16,7 +16,10 @@ from lists.records import Origin, Token
 from lists.tokens import token_hash
 from runners.bounce_case import ENABLE
 from runners.deciding import Draft, decide_once
+from runners.held_posts import decide_held, is_about_held
 from runners.letters import open_office
+from runners.member_settings import ABOUT as SETTINGS
+from runners.member_settings import confirm_settings
 from runners.outcome import Ack, Outcome, Shunt
 from runners.runner import Runner
 from runners.site import Current
@@ -49,7 +52,8 @@ class Confirm(Runner):
         sender = next(iter(post.authors), item.reverse_path)
 
         def work(draft: Draft) -> None:
-            confirm(draft, token, item.reverse_path)
+            if not confirm(draft, token, item.reverse_path, sender):
+                draft.write(Kind.ANSWER, item.reverse_path, "token-unknown")
 
         return await decide_once(self.site, self._office, item, current, work, Origin(who=sender), cause)
 
@@ -65,16 +69,28 @@ def token_in(subject: str) -> str:
     return found[1].lower() if found else ""
 
 
-def confirm(draft: Draft, text: str, answer_to: str) -> None:
-    """Do what a token is about; `answer_to` hears when it is not good (RFC 3834 4: the reverse-path)."""
+def confirm(draft: Draft, text: str, answer_to: str, who: str) -> bool:
+    """Do what a token is about, in the name of `who`; False: it is not good, or no longer, and nothing was done.
+
+    `answer_to` hears when what it is about is over (RFC 3834 4: the reverse-path).
+    """
     token = draft.roster.token(token_hash(text)) if text else None
-    if token is None or not _is_good(draft, token):
-        draft.write(Kind.ANSWER, answer_to, "token-unknown")
+    is_good = token is not None and _is_good(draft, token) and _use(draft, token, answer_to, who)
+    if not is_good:
         draft.note("member.requested", why="the token is not good, or no longer")
-    elif token.about == ENABLE:
+    return is_good
+
+
+def _use(draft: Draft, token: Token, answer_to: str, who: str) -> bool:
+    if is_about_held(token.about):
+        return decide_held(draft, token, who)
+    if token.about == ENABLE:
         _enable(draft, token)
+    elif token.about.startswith(SETTINGS):
+        confirm_settings(draft, token)
     else:
         use_token(draft, token, answer_to)
+    return True
 
 
 def _is_good(draft: Draft, token: Token) -> bool:
@@ -82,7 +98,12 @@ def _is_good(draft: Draft, token: Token) -> bool:
     return (
         is_ours
         and token.is_open(draft.setting.now)
-        and (token.about == ENABLE or is_about_request(token.about))
+        and (
+            token.about == ENABLE
+            or token.about.startswith(SETTINGS)
+            or is_about_request(token.about)
+            or is_about_held(token.about)
+        )
     )
 
 

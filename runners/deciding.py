@@ -20,10 +20,9 @@ from lists.roster import Roster
 from lists.tokens import SiteKey
 from runners.letters import Letter, Office, Written, write_letters
 from runners.outcome import Ack, Outcome, Output
+from runners.phrases import Value
 from runners.site import Current, Decision, Site
 from runners.timekeeping import time_of
-
-DATE = "%A, %d %B %Y"
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -50,6 +49,7 @@ class Draft:
         self.changes: list[Change] = []
         self.letters: list[Letter] = []
         self.outputs: list[Output] = []
+        self.held = False  # the item becomes a held post
         self.notes: list[tuple[str, dict[str, Any]]] = []  # event and facts
 
     @property
@@ -63,14 +63,14 @@ class Draft:
         self.notes.append((event, facts))
 
     def write(
-        self, kind: Kind, address: str, template: str, values: Mapping[str, str] | None = None, **more: str
+        self, kind: Kind, address: str, template: str, values: Mapping[str, Value] | None = None, **more: str
     ) -> None:
         """Ask for a letter."""
         self.letters.append(
             Letter(kind=kind, address=address, template=template, values=values or {}, **more)
         )
 
-    def tell_owners(self, template: str, values: Mapping[str, str]) -> None:
+    def tell_owners(self, template: str, values: Mapping[str, Value]) -> None:
         """Ask for a letter to each owner."""
         for owner in self.roster.owners(self.list_id):
             self.write(Kind.REPORT, owner, template, values)
@@ -106,7 +106,7 @@ async def decide_once(
         written = write_letters(draft.letters, roster, desk, office, item, now, cause=cause)
         told[:] = [(draft, written)]
         return Decision(
-            Ack(outputs=(*draft.outputs, *written.outputs), reason=draft.summary),
+            Ack(outputs=(*draft.outputs, *written.outputs), held=draft.held, reason=draft.summary),
             (*draft.changes, *written.changes),
             Origin(kind=origin.kind, who=origin.who, why=origin.why or draft.summary),
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bus.messages import Item
 from lists.address import Suffixes
@@ -23,6 +24,7 @@ from lists.secret import load_site_key
 from lists.tokens import SiteKey
 from runners.notices import Desk, write_notice
 from runners.outcome import Output
+from runners.phrases import Value
 from runners.texts import Texts
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Letter(Struct, frozen=True, kw_only=True):
     kind: Kind
     address: str
     template: str
-    values: Mapping[str, str] = {}
+    values: Mapping[str, Value] = {}
     sender: str = ""
     subject_tail: str = ""
     reverse_path: str | None = None
@@ -130,9 +132,19 @@ def write_letters(
         verdicts.append(verdict)
         if isinstance(verdict, Permit):
             spent[key] = verdict.spent
-            outputs.append(_write(letter, verdict, desk, item, now))
+            in_language = replace(desk, language=_language_of(letter.address, roster, desk.mailing_list))
+            outputs.append(_write(letter, verdict, in_language, item, now))
     changes = tuple(SpendBudget(key, paid) for key, paid in spent.items())
     return Written(changes, tuple(outputs), tuple(verdicts))
+
+
+def _language_of(address: str, roster: Roster, mailing_list: MailingList | None) -> str:
+    """Return the language that a reader wants: what they said as a member, else the list's, else "", the site's."""
+    if mailing_list is None:
+        return ""
+    roles = roster.roles(mailing_list.list_id, address)
+    own = (each.language for each in roles if each.language)
+    return next(own, mailing_list.settings.preferred_language)
 
 
 def _write(letter: Letter, permit: Permit, desk: Desk, item: Item, now: datetime) -> Output:

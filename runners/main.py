@@ -33,6 +33,7 @@ BUILT_IN = {
     "membership": "runners.membership:Membership",
     "outgoing": "runners.outgoing:Outgoing",
     "owner": "runners.owner:Owner",
+    "request": "runners.request:Request",
 }
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -23,6 +23,7 @@ from lists.gate import Permit
 from lists.mailbox import check_address
 from lists.model import MailingList
 from runners.outcome import Output
+from runners.phrases import Value, spell
 from runners.texts import Texts
 
 MAX_SUBJECT: Final = 200  # characters
@@ -39,7 +40,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     site: str  # the host name that this site gives as its own
     site_owner: str
     mailing_list: MailingList | None  # None: the site itself writes
-    language: str = ""  # "": the site's
+    language: str = ""  # of the reader; "": the site's
 
 
 def write_notice(
@@ -49,7 +50,7 @@ def write_notice(
     item: Item,
     now: datetime,
     *,
-    values: Mapping[str, str] | None = None,
+    values: Mapping[str, Value] | None = None,
     sender: str = "",
     subject_tail: str = "",
     reverse_path: str | None = None,
@@ -61,9 +62,10 @@ def write_notice(
     `reverse_path` is for a probe's own. Raises KeyError for an unknown template, BadTemplate for one that wants other values.
     """
     standard = standard_values(desk)
+    language = desk.texts.known(desk.language)
     given = {
-        name: _NOT_TEXT.sub(" ", text)
-        for name, text in {**standard, "address": permit.address, **(values or {})}.items()
+        name: _NOT_TEXT.sub(" ", spell(value, language))
+        for name, value in {**standard, "address": permit.address, **(values or {})}.items()
     }
     subject, body = desk.texts.fill(template, given, desk.mailing_list, desk.language)
     is_ascii = permit.address.isascii() and sender.isascii()

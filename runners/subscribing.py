@@ -21,7 +21,8 @@ from lists.model import DeliveryMode, SubscriptionPolicy
 from lists.records import Request, RequestKind, Token
 from lists.subscription import Effect, Event, State, confirm_event, next_step, request_event
 from lists.tokens import make_token, token_hash
-from runners.deciding import DATE, Draft
+from runners.deciding import Draft
+from runners.phrases import Phrase, Value
 
 MODERATOR_PATIENCE: Final = 10  # times request_days: moderators take holidays
 APPROVE: Final = "approve"
@@ -29,6 +30,7 @@ REFUSE: Final = "refuse"
 _N_APPROVE, _N_REFUSE = 1, 2  # tells the tokens of one request apart; the address's own is 0
 
 _AGREED: Final = (Event.CONFIRMED, Event.CONFIRMED_FIRST, Event.APPROVED, Event.REQUESTED_OPEN)
+_VERBS: Final[Mapping[RequestKind, Phrase]] = {"join": Phrase("join"), "leave": Phrase("leave")}
 _RESULTS: Final = {
     Event.REFUSED: "refused",
     Event.WITHDRAWN: "withdrawn",
@@ -128,9 +130,9 @@ class Subscribing:
             case Effect.TELL_DONE:
                 self._tell_done()
             case Effect.TELL_WAITING:
-                draft.write(Kind.ANSWER, self._address, "request-waits", {"action": self._kind})
+                draft.write(Kind.ANSWER, self._address, "request-waits", {"action": _VERBS[self._kind]})
             case Effect.TELL_REFUSED:
-                draft.write(Kind.REFUSED, self._address, "request-refused", {"action": self._kind})
+                draft.write(Kind.REFUSED, self._address, "request-refused", {"action": _VERBS[self._kind]})
             case Effect.TELL_TOO_LATE:
                 if self._answer_to:
                     draft.write(Kind.ANSWER, self._answer_to, "token-unknown")
@@ -155,7 +157,7 @@ class Subscribing:
         draft, expires = self._draft, self._expires(State.CONFIRMING)
         token = self._token(0, self._kind)
         sender = draft.setting.address("confirm", token)
-        values = {"confirm_address": sender, "expires": expires.strftime(DATE)}
+        values: dict[str, Value] = {"confirm_address": sender, "expires": expires}
         template = "confirm-join" if self._kind == "join" else "confirm-leave"
         draft.write(
             Kind.CONFIRM, self._address, template, values, sender=sender, subject_tail=f"confirm {token}"
@@ -167,12 +169,12 @@ class Subscribing:
         approve = self._token(_N_APPROVE, f"{APPROVE} {self._kind}")
         refuse = self._token(_N_REFUSE, f"{REFUSE} {self._kind}")
         sender = draft.setting.address("confirm", approve)
-        values = {
+        values: dict[str, Value] = {
             "member": self._address,
-            "action": self._kind,
+            "action": _VERBS[self._kind],
             "approve_address": sender,
             "refuse_address": draft.setting.address("confirm", refuse),
-            "expires": self._expires(State.MODERATING).strftime(DATE),
+            "expires": self._expires(State.MODERATING),
         }
         for moderator in draft.roster.addresses_of(draft.list_id, ("owner", "moderator")):
             draft.write(

@@ -2,7 +2,7 @@
 
 A template is a text file NAME.txt: "Subject: ..." first, an empty line, then the body, all in UTF-8; "$list_name" and its like are filled in, "$$" is a
 dollar sign. Looked for, the first that is there wins: `[notices] templates`/lists/LIST-ID/LANGUAGE, /domains/DOMAIN/LANGUAGE, /site/LANGUAGE, then the
-texts that come with Postroom in that language, then the same four in English. Files are read when first needed and again when they change.
+texts that come with Postroom in that language (pt before en for pt_BR), then the same four in English. Files are read when first needed and again when they change.
 A site's file that is broken is passed over with a line in the log: a typo must not stop confirmations. What a text is filled with
 is notices.py's.
 """
@@ -75,7 +75,7 @@ class Texts:
 
     def __init__(self, folder: Path | None, language: str = DEFAULT_LANGUAGE) -> None:
         self._folder = folder
-        self._language = language
+        self.language = _spelled(language)  # of those whose own is not known
         self._read: dict[Path, tuple[int, Template | None]] = {}  # by file: its mtime_ns, and what it says
 
     def fill(
@@ -117,17 +117,18 @@ class Texts:
         """Yield where a text is looked for, first place first."""
         if not _NAME.fullmatch(name):
             raise KeyError(name)
-        wanted = language or self._language
-        languages = dict.fromkeys(
-            (wanted if _LANGUAGE.fullmatch(wanted) else DEFAULT_LANGUAGE, DEFAULT_LANGUAGE)
-        )
-        for each in languages:
+        wanted = self.known(language)
+        for each in dict.fromkeys((wanted, wanted.partition("_")[0], DEFAULT_LANGUAGE)):
             if self._folder is not None:
                 if mailing_list is not None:
                     yield self._folder / "lists" / mailing_list.list_id / each / f"{name}.txt"
                     yield self._folder / "domains" / mailing_list.domain / each / f"{name}.txt"
                 yield self._folder / "site" / each / f"{name}.txt"
             yield BUILT_IN / each / f"{name}.txt"
+
+    def known(self, language: str) -> str:
+        """Return a language as folders and catalogs are called, "pt_BR" for "pt-BR"; the site's for "" and for what is none."""
+        return _spelled(language) if language else self.language
 
     def _look(self, path: Path) -> Template | None:
         try:
@@ -138,6 +139,12 @@ class Texts:
         if known is None or known[0] != changed:
             known = self._read[path] = (changed, _load(path))
         return known[1]
+
+
+def _spelled(language: str) -> str:
+    head, _, country = language.replace("-", "_").partition("_")
+    spelled = f"{head.lower()}_{country.upper()}" if country else head.lower()
+    return spelled if _LANGUAGE.fullmatch(spelled) else DEFAULT_LANGUAGE
 
 
 def _load(path: Path) -> Template | None:

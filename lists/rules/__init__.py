@@ -29,6 +29,7 @@ from lists.rules.contents import (
     SIZE_RULE,
     SUBJECT_RULE,
 )
+from lists.rules.owner_mail import OWNER_PURPOSES, judge_owner_mail
 from lists.rules.rule import Rule
 from lists.rules.senders import BANNED_RULE, MODERATION_RULES, NULL_SENDER_RULE
 from lists.rules.verdicts import Accept, Discard, Hold, Reject, Verdict
@@ -46,6 +47,7 @@ __all__ = [
     "Verdict",
     "explain_post",
     "judge_data",
+    "judge_owner_mail",
     "judge_post",
 ]
 
@@ -106,12 +108,12 @@ def judge_data(
 ) -> Taken | Refused:
     """Answer the final dot for one recipient that RCPT took; a post that would be held or dropped is taken.
 
-    `is_report`: the content is a multipart/report (RFC 6522). A list that is gone by now is unknown. Other purposes take everything: whether an
+    `is_report`: the content is a multipart/report (RFC 6522). A list that is gone by now is unknown. Mail to the owners is refused for its size or by a header rule. Other purposes take everything: whether an
     automatic sender may confirm, join or leave is their runner's to say, since a refusal would be a bounce that tells nobody anything.
     """
     if destination.purpose != "post":
         is_bounce = is_report or not post.reverse_path
-        return Taken(as_old_software_expects(destination, is_bounce), "open-address")
+        return _judge_open(as_old_software_expects(destination, is_bounce), post, view)
     policy = view.policies.get(destination.list_id)
     if policy is None:
         return UNKNOWN_LIST
@@ -121,3 +123,11 @@ def judge_data(
     if isinstance(verdict, Reject):
         return Refused(verdict.code, verdict.enhanced, verdict.text, verdict.rule)
     return Taken(destination, verdict.rule)
+
+
+def _judge_open(destination: Destination, post: Post, view: View) -> Taken | Refused:
+    policy = view.policies.get(destination.list_id) if destination.purpose in OWNER_PURPOSES else None
+    verdict = None if policy is None else judge_owner_mail(post, policy)
+    if isinstance(verdict, Reject):
+        return Refused(verdict.code, verdict.enhanced, verdict.text, verdict.rule)
+    return Taken(destination, "open-address")

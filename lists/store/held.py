@@ -61,6 +61,13 @@ def find_held(connection: Connection, number: int) -> HeldPost | None:
     return _read(row) if row else None
 
 
+def find_held_by_item(connection: Connection, list_id: ListId, item_id: ItemId) -> HeldPost | None:
+    """Return what is known of the post that an item was; among those of its list, which are few."""
+    query = select(*_COLUMNS).where(held_post.c.list_id == list_id, held_post.c.item_id == item_id)
+    row = connection.execute(query).first()
+    return _read(row) if row else None
+
+
 def held_content(connection: Connection, number: int) -> bytes:
     """Return a held post's octets; raises NoSuchHeld."""
     content = connection.execute(select(held_post.c.content).where(held_post.c.id == number)).scalar()

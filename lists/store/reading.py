@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from config.names import ListId
+from config.names import ItemId, ListId
 from lists.bounces.brake import Topic
 from lists.errors import NoSuchList
 from lists.gate import Spent
@@ -82,6 +82,10 @@ class StoreRoster:
     def held(self, number: int) -> HeldPost | None:
         """Return a held post, None when somebody has decided about it already."""
         return held.find_held(self._connection, number)
+
+    def held_by_item(self, list_id: ListId, item_id: ItemId) -> HeldPost | None:
+        """Return the post that handling this item has held, None when somebody has decided about it already."""
+        return held.find_held_by_item(self._connection, list_id, item_id)
 
     def token(self, token_hash: str) -> Token | None:
         """Return a token, used and expired ones too, until they are trimmed."""

@@ -33,7 +33,9 @@ def make_site(folder: Path, sink: Sink) -> RunnerSite:
 def test_a_held_post_waits_for_a_moderator_and_goes_out_as_it_came(tmp_path: Path) -> None:
     with Sink() as sink, make_site(tmp_path, sink) as site:
         ant = site.create_list(
-            "ant@example.org", ["anne@example.net"], settings=["generic_nonmember_action=hold"]
+            "ant@example.org",
+            ["anne@example.net"],
+            settings=["generic_nonmember_action=hold", "respond_to_post_requests=no"],
         )
         site.start("incoming")
         site.start("outgoing")
@@ -62,7 +64,11 @@ def test_a_held_post_waits_for_a_moderator_and_goes_out_as_it_came(tmp_path: Pat
 
 def test_a_held_post_that_is_discarded_goes_nowhere(tmp_path: Path) -> None:
     with Sink() as sink, make_site(tmp_path, sink) as site:
-        ant = site.create_list("ant@example.org", ["anne@example.net"], settings=["emergency=true"])
+        ant = site.create_list(
+            "ant@example.org",
+            ["anne@example.net"],
+            settings=["emergency=true", "respond_to_post_requests=no"],
+        )
         site.start("incoming")
         site.post("ant@example.org", MAIL)
         (held,) = wait_until(site.store.held)
@@ -192,7 +198,8 @@ def test_a_second_run_of_a_held_post_says_what_the_first_said(tmp_path: Path) ->
         runner.site.close()
         assert isinstance(first, Ack)
         assert isinstance(second, Ack)
-        assert (second.held, second.reason, list(second.outputs)) == (True, first.reason, [])
+        assert (second.held, second.reason) == (True, first.reason)
+        assert list(second.outputs) == list(first.outputs)
         assert len(site.store.held()) == 1
 
 
