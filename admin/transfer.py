@@ -10,12 +10,12 @@ from typing import BinaryIO
 
 import click
 
-from admin.command import load_settings, open_store, origin_of
+from admin.command import Command, load_settings, open_store, origin_of
 from admin.output import say
 from admin.progress import Progress
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.argument("list_name", metavar="LIST")
 @click.option("--output", metavar="F", help="Write here (0600), only when all is written; else to stdout.")
 def export_(list_name: str, output: str | None) -> None:
@@ -49,7 +49,7 @@ def _open_output(path: str | None) -> Iterator[BinaryIO]:
         raise
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @click.argument("file", metavar="FILE")
 @click.option("--address", metavar="ADDRESS", default="", help="Make the list here; else where it was.")
 @click.option("--progress", is_flag=True, help="Tell how far it is also where stderr is no terminal.")
