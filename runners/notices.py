@@ -29,6 +29,8 @@ from runners.texts import Texts
 MAX_SUBJECT: Final = 200  # characters
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+# RFC 5322 3.2.3: needs quotes, which the standard library forgets for a long name in UTF-8; then the name would be read as addresses.
+_SPECIAL = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029()<>\[\]:;@\\,"]+')
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>")
 
 
@@ -68,20 +70,21 @@ def write_notice(
         for name, value in {**standard, "address": permit.address, **(values or {})}.items()
     }
     subject, body = desk.texts.fill(template, given, desk.mailing_list, desk.language)
-    is_ascii = permit.address.isascii() and sender.isascii()
+    sender = sender or standard["owner_address"]
+    is_ascii = all(address.isascii() for address in (permit.address, sender, standard.get("list_id", "")))
     message = EmailMessage(SMTP if is_ascii else SMTPUTF8)
-    message["From"] = _mailbox(sender or standard["owner_address"], standard["list_name"])
+    message["From"] = _mailbox(sender, standard["list_name"])
     message["To"] = _mailbox(permit.address)
     message["Subject"] = " ".join((_CONTROL.sub(" ", subject)[:MAX_SUBJECT], subject_tail)).strip()
     message["Date"] = format_datetime(now)
     message["Message-ID"] = (
         f"<{id_about(f'{item.id}|{permit.kind.text}|{template}|{permit.address}')}@{desk.site}>"
     )
-    _add_fields(message, permit, desk)
+    _add_fields(message, permit)
     message.set_content(body, cte=None if body.isascii() else "quoted-printable")
     return Output(
         OUTGOING,
-        content=message.as_bytes(),
+        content=_list_id_field(desk) + message.as_bytes(),
         recipient=permit.address,
         reverse_path=reverse_path
         if reverse_path is not None
@@ -114,15 +117,18 @@ def standard_values(desk: Desk) -> dict[str, str]:
     }
 
 
-def _add_fields(message: EmailMessage, permit: Permit, desk: Desk) -> None:
+def _add_fields(message: EmailMessage, permit: Permit) -> None:
     cause = permit.cause
     message["Auto-Submitted"] = "auto-replied" if cause is not None else "auto-generated"
     if cause is not None and _MESSAGE_ID.fullmatch(cause.message_id):  # RFC 3834 3.1.5
         message["In-Reply-To"] = message["References"] = cause.message_id
     message["Precedence"] = "bulk"  # older vacation programs look at nothing else
     message["X-Auto-Response-Suppress"] = "All"  # Exchange looks at this alone
-    if desk.mailing_list is not None:
-        message["List-Id"] = f"<{desk.mailing_list.list_id}>"
+
+
+def _list_id_field(desk: Desk) -> bytes:
+    """Return List-Id as octets: the standard library would fold one over 66 characters into encoded words (RFC 2919 3 has none)."""
+    return f"List-Id: <{desk.mailing_list.list_id}>\r\n".encode() if desk.mailing_list else b""
 
 
 def _mailbox(address: str, name: str = "") -> Address:
@@ -130,4 +136,4 @@ def _mailbox(address: str, name: str = "") -> Address:
     local, _, domain = check_address(address).rpartition("@")
     if local.startswith('"'):
         local = re.sub(r"\\(.)", r"\1", local[1:-1])
-    return Address(_CONTROL.sub(" ", name), local, domain)
+    return Address(" ".join(_SPECIAL.sub(" ", name).split()), local, domain)

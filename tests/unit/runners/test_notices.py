@@ -206,3 +206,20 @@ def test_every_text_that_comes_with_postroom_is_sound(name: str) -> None:
 def test_no_name_leaves_the_folder(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         Texts(tmp_path).find("../../etc/passwd")
+
+
+@pytest.mark.parametrize(
+    "address", ["münchen@example.org", "ant@münchen.example", "ant@" + ".".join(["b" * 60] * 4)]
+)
+@pytest.mark.parametrize("name", ["Ants", 'Ämeisen, "die" <x@example.net>' * 8])
+def test_no_name_of_a_list_breaks_the_syntax(address: str, name: str) -> None:
+    """An encoded word is no address and no list-id (RFC 2047 5, RFC 2919 3), and a display name holds no second address."""
+    ant = MailingList.at(address, ListSettings(display_name=name))
+    output = write_notice(
+        permit(), "confirm-join", make_desk(mailing_list=ant), make_item(), NOW, values=CONFIRMATION
+    )
+    message = message_from_bytes(output.content or b"", policy=default)
+    (author,) = message["from"].addresses
+    octets = author.addr_spec.encode(errors="surrogateescape")  # as the parser keeps UTF-8
+    assert octets.decode() == standard_values(make_desk(mailing_list=ant))["owner_address"]
+    assert f"List-Id: <{ant.list_id}>\r\n".encode() in (output.content or b"")
