@@ -45,6 +45,14 @@ class Tally:
         self.begun = since
 
 
+class Letter(Struct, frozen=True):
+    """One message with its envelope."""
+
+    sender: str  # "" is the null reverse-path
+    recipient: str
+    content: bytes  # as on the wire, the final dot included
+
+
 class Mail(Struct, frozen=True):
     """One kind of load: who writes to whom, and messages of what size."""
 
@@ -84,14 +92,28 @@ def deliver(
         message = next(messages, None)
         if message is None:
             break
-        yield sender, b"250"
-        yield next(recipients), b"250"
-        yield DATA, b"354"
-        since = time.monotonic()
-        yield message, b"250"
-        tally.done(since)
+        yield from _transaction(sender, next(recipients), message, tally)
         left = None if left is None else left - 1
     yield QUIT, b"221"
+
+
+def hand_in(letters: Iterator[Letter], tally: Tally) -> Script:
+    """Say what a session says that hands in letters, each with an envelope of its own."""
+    yield b"", b"220"
+    yield LHLO, b"250"
+    for letter in letters:
+        sender = f"MAIL FROM:<{letter.sender}>\r\n".encode()
+        yield from _transaction(sender, f"RCPT TO:<{letter.recipient}>\r\n".encode(), letter.content, tally)
+    yield QUIT, b"221"
+
+
+def _transaction(sender: bytes, recipient: bytes, message: bytes, tally: Tally) -> Script:
+    yield sender, b"250"
+    yield recipient, b"250"
+    yield DATA, b"354"
+    since = time.monotonic()
+    yield message, b"250"
+    tally.done(since)
 
 
 def call_out(mail: Mail, tally: Tally) -> Script:
@@ -233,6 +255,17 @@ class Load:
         if not reply.startswith(session.expected):
             raise LoadFailed(f"expected {session.expected.decode()}, got {reply[:200]!r}")
         self._advance(session)
+
+
+def hand_in_all(address: Address, letters: Sequence[Letter], sessions: int, limit_s: float) -> Tally:
+    """Hand in letters over some sessions; returns when the last was answered. Raises LoadFailed, also when that takes too long."""
+    tally, left = Tally(), iter(letters)
+    scripts = iter([hand_in(left, tally) for _ in range(min(sessions, len(letters)))])
+    with Load(address, sessions, tally, lambda: next(scripts, None)) as load:
+        load.turn(limit_s)  # ends with the last session
+        if len(tally.latencies) < len(letters):
+            raise LoadFailed(f"{len(tally.latencies)} of {len(letters)} letters were taken in {limit_s:g} s")
+    return tally
 
 
 def is_whole(reply: bytes) -> bool:

@@ -55,3 +55,26 @@ def pss_mib(pids: Iterable[int]) -> float:
             if line.startswith("Pss:"):
                 total_kib += int(line.split()[1])
     return total_kib / 1024
+
+
+def rss(pids: Iterable[int]) -> int:
+    """Return the resident memory of these processes, octets."""
+    return sum(_status_octets(pid, "VmRSS") for pid in pids)
+
+
+def forget_peak(pids: Iterable[int]) -> None:
+    """Let the kernel's note of the most resident memory begin again at what it is now (proc(5), clear_refs)."""
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_rss(pids: Iterable[int]) -> int:
+    """Return the most resident memory since `forget_peak`, octets, each process at its own moment."""
+    return sum(_status_octets(pid, "VmHWM") for pid in pids)
+
+
+def _status_octets(pid: int, field: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    return 0

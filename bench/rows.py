@@ -9,11 +9,24 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
-from bench.load import Load, LoadFailed, Mail, Script, Tally, call_out, deliver, make_messages
-from bench.measure import cpu_s, percentile
+from bench.load import (
+    Letter,
+    Load,
+    LoadFailed,
+    Mail,
+    Script,
+    Tally,
+    call_out,
+    deliver,
+    hand_in_all,
+    make_messages,
+)
+from bench.measure import cpu_s, forget_peak, peak_rss, percentile, rss
 from bench.targets import LISTS, Target, TargetFailed, list_address
 
 WARM_S = 0.3  # connections made, code paths warm
+BIG = 10 * 2**20  # octets of the message whose way through memory is looked at
+BIG_S = 60.0  # for that one message
 
 
 class Row(Struct, frozen=True):
@@ -103,3 +116,24 @@ def _scripts(row: Row, mail: Mail, tally: Tally) -> Callable[[], Script]:
     if row.callouts:
         return lambda: call_out(mail, tally)
     return lambda: deliver(mail, messages, tally, per_connection=row.per_connection)
+
+
+def measure_big(target: Target, run: str) -> float:
+    """Hand in one message of 10 MiB; return the most extra memory of the front-end meanwhile, in sizes of that message.
+
+    For a target that was just started: memory that an earlier load has left free would be used again and not be seen.
+    Raises LoadFailed, TargetFailed.
+    """
+    small, big = (_letter(Mail(size, [list_address(0)], run=f"{run}-{size}")) for size in (4096, BIG))
+    hand_in_all(target.address, [small], 1, BIG_S)  # code paths warm
+    pids = target.front_end()
+    before = rss(pids)
+    forget_peak(pids)
+    hand_in_all(target.address, [big], 1, BIG_S)
+    extra = peak_rss(pids) - before
+    target.settle()
+    return extra / len(big.content)
+
+
+def _letter(mail: Mail) -> Letter:
+    return Letter(mail.sender, mail.recipients[0], next(make_messages(mail, 1)))

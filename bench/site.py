@@ -1,6 +1,6 @@
-"""Postroom as a target: a whole site as its users have it, started by bin/master with a configuration of a few lines.
+"""Postroom as a target and as a suite: a whole site as its users have it, started by bin/master with a configuration of a few lines.
 
-All processes are up, runners at their default priority. Lists named bench-N have no members; posts to ten@ and thousand@ go out to the sink.
+All processes are up, runners at their default priority. Lists named bench-N have no members; those of suite.py have, and their mail goes out to the sink.
 The state lies under bench/out/, which should be on a real disk; the sockets in a folder with a short name, since their paths end at 100 octets.
 """
 
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import Address
-from bench.sink import make_counter
+from bench.sink import make_counter, make_questions
+from bench.suite import JOINED, MEMBERS, THOUSAND, member_address, read_number
 from bench.targets import (
     LISTS,
     OUT,
@@ -26,17 +27,19 @@ from bench.targets import (
     wait_for_banner,
 )
 from config import load
+from config.clock import Clock
 from config.settings import Settings
+from lists.secret import load_site_key
 from lists.store import Store
+from lists.tokens import make_verp
 from master import control
 
 SETTLE_S = 240.0  # for the posts of one row to be handled
-MEMBERS = {"ten@example.org": 10, "thousand@example.org": 1000}
 OPEN_LIST = ("generic_nonmember_action=accept",)
 
 
 class Postroom:
-    """P: one site with `lists` lists without members, and, with `members`, the two that have some."""
+    """P: one site with `lists` lists without members, and, with `members`, those of suite.py."""
 
     name = "P"
 
@@ -49,16 +52,29 @@ class Postroom:
         self._run: Path | None = None
         self._process: Process | None = None
         self.settings = Settings()
+        self._bounced = 0  # members whose bounces were asked for
 
     def start(self) -> None:
         """Make a new site and start it."""
+        self._make()
+        self.start_again()
+
+    def begin(self) -> float:
+        """Make a new site and start it: making one takes a second, so no round sees what another has left."""
+        self._make()
+        start = time.monotonic()
+        self.start_again()
+        return time.monotonic() - start
+
+    def _make(self) -> None:
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self._run = Path(tempfile.mkdtemp(prefix="postroom-"))
         self._file.write_text(self._configuration(self._run))
         self.settings = load.load(self._file)
         self._make_lists()
-        self.start_again()
+        self._bounced = 0
 
     def start_again(self) -> None:
         """Start the site that is there; returns with the banner."""
@@ -66,16 +82,14 @@ class Postroom:
         self._process = Process(command, self.folder, self.folder / "master.log")
         wait_for_banner(self.address, self._process.popen, self._process.log)
 
-    def stop_for_now(self) -> None:
-        """End the processes; the state stays."""
-        if self._process is not None:
-            self._process.stop()
-
     def stop(self) -> None:
         """End it and remove its sockets."""
-        self.stop_for_now()
-        if self._run is not None:
-            shutil.rmtree(self._run, ignore_errors=True)
+        try:
+            if self._process is not None:
+                self._process.stop()
+        finally:
+            if self._run is not None:
+                shutil.rmtree(self._run, ignore_errors=True)
 
     def settle(self) -> None:
         """Wait until every queue is empty: what was accepted is handled as in real life. Raises TargetFailed."""
@@ -89,6 +103,10 @@ class Postroom:
         """Return what a message passes before its 250: the front-ends and the bus."""
         return self.pids_of("lmtp", "bus")
 
+    def front_end(self) -> Sequence[int]:
+        """Return the front-ends."""
+        return self.pids_of("lmtp")
+
     def pids_of(self, *roles: str) -> Sequence[int]:
         """Return the processes of these roles; without any, all processes of the suite."""
         processes = self._status()["processes"]
@@ -101,6 +119,37 @@ class Postroom:
             if time.monotonic() > deadline:
                 raise TargetFailed("not every process is ready")
             time.sleep(0.05)
+
+    def everybody(self) -> Sequence[int]:
+        """Return all processes of the suite, master too."""
+        return self.pids_of()
+
+    def bounce_recipients(self, count: int) -> list[tuple[str, str]]:
+        """With the tokens that posts of today have in their reverse-paths."""
+        key, today = load_site_key(self.settings), Clock().now().date()
+        name, _, domain = THOUSAND.partition("@")
+        with Store(self.settings) as store:
+            list_id = store.find_list(THOUSAND).list_id
+            members = store.members(list_id, limit=MEMBERS[THOUSAND])[self._bounced : self._bounced + count]
+        self._bounced += count
+        found = []
+        for member in members:
+            token = make_verp(key, list_id, member.id, today)
+            found.append((f"{name}-bounces+{token}@{domain}", member.address))
+        return found
+
+    def scored(self) -> int:
+        """Count in the list store."""
+        return read_number(self._store, "SELECT count(*) FROM bounce_record WHERE score > 0")
+
+    def joined(self) -> int:
+        """Count in the list store."""
+        select = "SELECT count(*) FROM membership JOIN list ON list.id = list_row WHERE role = 'member' AND list.address"
+        return read_number(self._store, f"{select} = '{JOINED}'")
+
+    @property
+    def _store(self) -> Path:
+        return Path(self.settings.lists.store.removeprefix("sqlite:///"))
 
     @property
     def _file(self) -> Path:
@@ -140,8 +189,7 @@ smtp = "127.0.0.1:{self._smtp_port}"
                 store.create_list(list_address(number), OPEN_LIST)
             for address, count in MEMBERS.items() if self._members else ():
                 made = store.create_list(address, OPEN_LIST)
-                members = [f"member-{number}@example.net" for number in range(count)]
-                store.add_members(made.list_id, members)
+                store.add_members(made.list_id, [member_address(number) for number in range(count)])
 
 
 class Sink:
@@ -151,12 +199,15 @@ class Sink:
         OUT.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self._counts = OUT / "sink.counts"
+        self._asked = OUT / "sink.questions"
         self.counter = make_counter(self._counts)
+        self.questions = make_questions(self._asked)
         self._process: Process | None = None
 
     def start(self) -> None:
         """Start it and wait for its greeting."""
-        command = (sys.executable, "-m", "bench.sink", "--port", str(self.port), "--counts", self._counts)
+        files = ("--counts", self._counts, "--questions", self._asked)
+        command = (sys.executable, "-m", "bench.sink", "--port", str(self.port), *files)
         self._process = Process(command, REPOSITORY, OUT / "sink.log")
         wait_for_banner(("127.0.0.1", self.port), self._process.popen, self._process.log)
 

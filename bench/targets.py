@@ -3,6 +3,7 @@
 A target is started once, stays up for the whole run, and empties its queues before each row. Each has its own folder under bench/out/.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -47,6 +48,9 @@ class Target(Protocol):
     def pids(self) -> Sequence[int]:
         """Return the processes whose CPU counts as the cost of accepting."""
 
+    def front_end(self) -> Sequence[int]:
+        """Return the processes that have a message's octets in memory while it comes in."""
+
 
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nothing listens on."""
@@ -71,6 +75,17 @@ def wait_for_banner(address: Address, process: subprocess.Popen[bytes], log: Pat
     raise TargetFailed(f"no banner within {BANNER_S:g} s; see {log}")
 
 
+def session_pids(leader: int) -> list[int]:
+    """Return the processes of a session that was begun by `leader`, dead ones that nobody has asked for left out."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            fields = path.read_bytes().rpartition(b")")[2].split()  # state, ppid, pgrp, session (proc(5))
+            if int(fields[3]) == leader and fields[0] != b"Z":
+                found.append(int(path.parent.name))
+    return found
+
+
 class Process:
     """A server in a session of its own, its output in a file."""
 
@@ -87,13 +102,20 @@ class Process:
         self.log = log
 
     def stop(self) -> None:
-        """Ask it to end, then end it."""
+        """Ask it to end, then end it, and whatever else is left of its session: nothing it has started stays."""
         if self.popen.poll() is None:
             self.popen.send_signal(signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.popen.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                self.popen.kill()
+        deadline = time.monotonic() + STOP_S
+        while rest := session_pids(self.popen.pid):
+            if time.monotonic() > deadline:
+                raise TargetFailed(f"processes {rest} do not end")
+            for pid in rest:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.popen.poll()  # reap it, if it was among them
+            time.sleep(0.01)  # the kernel ends them, and says nothing to those who are not their parent
         self.popen.wait()
 
 
@@ -125,28 +147,26 @@ class Stock:
         """Return its one process."""
         return [self._process.popen.pid] if self._process is not None else []
 
+    front_end = pids
+
 
 class Mailman:
     """M: Mailman's LMTP runner alone, its other runners not started, so that they take no CPU from it; three lists, or those named."""
 
     name = "M"
 
-    def __init__(self, lists: Sequence[str] = ()) -> None:
+    def __init__(self, lists: Sequence[str] = (), folder: str = "mailman") -> None:
         self.address: Address = ("127.0.0.1", free_port())
         self._lists = lists or [list_address(number) for number in range(LISTS)]
-        self._folder = OUT / "mailman"
-        self._programs = self._folder / "venv" / "bin"
+        self._folder = OUT / folder
+        self._programs = OUT / "mailman" / "venv" / "bin"
+        self._database = self._folder / "var" / "mailman.db"
         self.queue = self._folder / "var" / "queue"
         self._process: Process | None = None
 
     def start(self) -> None:
         """Install it when it is not there yet, make the lists, start the runner."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._install()
-        shutil.rmtree(self._folder / "var", ignore_errors=True)
-        (self._folder / "mailman.cfg").write_text(self._configuration())
-        for address in self._lists:
-            self._run("mailman", *_root_option(), "-C", "mailman.cfg", "create", address)
+        self._prepare()
         # Alone like this it needs no master; the slice says that it is the only one of its kind.
         command = (self._programs / "runner", "-C", "mailman.cfg", "--runner=lmtp:0:1")
         self._process = Process(command, self._folder, self._folder / "runner.log")
@@ -166,11 +186,23 @@ class Mailman:
         """Return the runner."""
         return [self._process.popen.pid] if self._process is not None else []
 
+    front_end = pids
+
+    def _prepare(self) -> None:
+        """Make a new, empty Mailman with its lists."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._install()
+        shutil.rmtree(self._folder / "var", ignore_errors=True)
+        (self._folder / "mailman.cfg").write_text(self._configuration())
+        for address in self._lists:
+            self._run("mailman", *root_option(), "-C", "mailman.cfg", "create", address)
+
     def _install(self) -> None:
-        stamp = self._folder / "venv" / MAILMAN
+        environment = self._programs.parent
+        stamp = environment / MAILMAN
         if stamp.exists():
             return
-        venv.create(self._folder / "venv", clear=True, with_pip=True)
+        venv.create(environment, clear=True, with_pip=True)
         self._run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", MAILMAN)
         stamp.touch()
 
@@ -190,7 +222,7 @@ layout: bench
 var_dir: {self._folder / "var"}
 bin_dir: {self._programs}
 [database]
-url: sqlite:///{self._folder / "var" / "mailman.db"}
+url: sqlite:///{self._database}
 [mta]
 incoming: mailman.mta.null.NullMTA
 lmtp_host: 127.0.0.1
@@ -203,6 +235,6 @@ def list_address(number: int) -> str:
     return f"bench-{number}@example.org"
 
 
-def _root_option() -> Sequence[str]:
+def root_option() -> Sequence[str]:
     """Mailman's command refuses to run as root unless told that this is meant; its runner does not mind."""
     return ["--run-as-root"] if os.geteuid() == 0 else []

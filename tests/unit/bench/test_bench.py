@@ -14,7 +14,7 @@ from bench.measure import Spread, cpu_s, percentile, pss_mib, ratios
 from bench.report import Results, judge, render
 from bench.rows import ROWS, Cell
 from bench.sink import Connection, make_counter
-from bench.whole import Posts
+from bench.whole import Posts, Round
 
 GOOD = {b"LHLO": b"250-x\r\n250 HELP\r\n", b"DATA": b"354 go on\r\n", b"QUIT": b"221 bye\r\n"}
 
@@ -125,7 +125,10 @@ def test_what_was_not_measured_is_not_reached() -> None:
 
 
 def test_goals_are_held_against_the_medians() -> None:
-    results = Results(ten=[Posts(160, 1600), Posts(100, 1000), Posts(170, 1700)], idle_s=[0.1, 0.3, 0.4])
+    rounds = [
+        Round(ten=Posts(rate, 10 * rate), idle_s=idle) for rate, idle in ((160, 0.1), (100, 0.3), (170, 0.4))
+    ]
+    results = Results(rounds={"P": rounds})
     for target, rate in (("A", 100.0), ("P", 200.0)):
         results.table["accept-10", target] = [Cell(rate, 1.0, 1.0, 1.0)]
     said = {goal.text: goal.is_reached for goal in judge(results)}
