@@ -20,6 +20,8 @@ NOUNS = {
     "members": "admin.members",
     "bans": "admin.bans",
     "held": "admin.held",
+    "tokens": "admin.tokens",
+    "templates": "admin.templates",
     "queues": "admin.queues",
     "shunt": "admin.shunt",
     "trace": "admin.trace",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lists.model import Member
-    from lists.records import Evidence, History, Request
+    from lists.records import Evidence, History, Request, Token
 
 
 def member_facts(member: Member) -> dict[str, Any]:
@@ -35,12 +35,29 @@ def request_facts(request: Request) -> dict[str, Any]:
     """Return what JSON says of an open request."""
     return {
         "id": request.id,
+        "list_id": request.list_id,
+        "address": request.address,
         "kind": request.kind,
         "state": request.state,
         "asked_by": request.asked_by,
         "created_at": request.created_at,
         "expires_at": request.expires_at,
         "item_id": request.item_id,
+    }
+
+
+def token_facts(number: int, token: Token) -> dict[str, Any]:
+    """Return what JSON says of a token; the token itself nobody knows but who got it."""
+    return {
+        "id": number,
+        "list_id": token.list_id,
+        "address": token.address,
+        "purpose": token.purpose,
+        "about": token.about,
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "used_at": token.used_at,
+        "item_id": token.item_id,
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from admin import member
+from admin import member, request
 from admin.command import Group, Refused, json_option, load_settings, open_store, origin_of
 from admin.member import ROLES, list_argument, member_line, role_option
 from admin.member_facts import member_facts
@@ -29,7 +29,7 @@ def command() -> None:
     """Add, list, remove and change members."""
 
 
-for each in (member.show, member.log, member.set_):
+for each in (member.show, member.log, member.set_, request.requests, request.approve, request.refuse):
     command.add_command(each)
 
 addresses_argument = click.argument("addresses", metavar="[ADDRESS]...", nargs=-1)

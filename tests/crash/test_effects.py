@@ -178,9 +178,14 @@ def post_that_is_held(stage: Stage) -> Message:
     return _said("incoming", ZOE, ANT)
 
 
+def commands(stage: Stage) -> Message:
+    content = _mail(ANNE, "ant-request@example.org", "help") + b"who\r\nset hide on\r\nleave\r\n"
+    return _message("request", "ant-request@example.org", content, reverse_path=ANNE)
+
+
 def release(stage: Stage) -> Message:
     stage.site.store.set_options(ANT_ID, ["generic_nonmember_action=hold"])
-    assert stage.come("incoming", ANT, _mail(ZOE, ANT), reverse_path=ZOE) == []
+    stage.come("incoming", ANT, _mail(ZOE, ANT), reverse_path=ZOE)
     (held,) = stage.site.store.held(ANT_ID)
     message = _message("incoming", "", b"", reverse_path=ZOE)
     args = {"held": held.id, "act": "accept"}
@@ -209,7 +214,8 @@ KINDS = (
     Kind("approval by mail", "confirm", approval_by_mail),
     Kind("approval by command", "membership", approval_by_command),
     Kind("token that enables", "confirm", token_that_enables),
-    Kind("post that is held", "incoming", post_that_is_held, sends=False),
+    Kind("post that is held", "incoming", post_that_is_held),
+    Kind("commands", "request", commands),
     Kind("release", "incoming", release, many=True),
     Kind("post", "incoming", post, many=True, uses_store=False),
     Kind("owner mail", "owner", owner_mail, many=True, uses_store=False),

@@ -125,7 +125,7 @@ class Story:
         headers: Sequence[str] = (),
         content: bytes | None = None,
     ) -> str:
-        """Send a mail by LMTP; returns the reply to the final dot, or the refusal at RCPT."""
+        """Send a mail by LMTP; returns the reply to the final dot. RCPT must take it."""
         self._number += 1
         if content is None:
             lines = [
@@ -138,6 +138,11 @@ class Story:
         with Wire.connect(("127.0.0.1", self.site.port)) as wire:
             replies = wire.mail(content, to, sender=who if reverse_path is None else reverse_path)
         return replies[-1]
+
+    def is_told_at_rcpt(self, who: str, to: str) -> str:
+        """Begin a mail by LMTP and leave it; returns the reply to RCPT."""
+        with Wire.connect(("127.0.0.1", self.site.port)) as wire:
+            return wire.codes(f"MAIL FROM:<{who}>", f"RCPT TO:<{to}>")[-1]
 
     def answers(
         self, heard: Heard, *, who: str = "", headers: Sequence[str] = (), reverse_path: str | None = None
