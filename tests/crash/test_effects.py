@@ -183,15 +183,35 @@ def commands(stage: Stage) -> Message:
     return _message("request", "ant-request@example.org", content, reverse_path=ANNE)
 
 
-def release(stage: Stage) -> Message:
+def _decided(stage: Stage, act: str) -> Message:
+    """Zoe's post is held, and somebody decides about it by a command."""
     stage.site.store.set_options(ANT_ID, ["generic_nonmember_action=hold"])
     stage.come("incoming", ANT, _mail(ZOE, ANT), reverse_path=ZOE)
     (held,) = stage.site.store.held(ANT_ID)
     message = _message("incoming", "", b"", reverse_path=ZOE)
-    args = {"held": held.id, "act": "accept"}
+    args = {"held": held.id, "act": act}
     return Message(
         replace(message.item, args={key: Raw(msgpack.encode(value)) for key, value in args.items()})
     )
+
+
+def release(stage: Stage) -> Message:
+    return _decided(stage, "accept")
+
+
+def refusal(stage: Stage) -> Message:
+    return _decided(stage, "reject")
+
+
+def release_by_mail(stage: Stage) -> Message:
+    stage.site.store.set_options(ANT_ID, ["generic_nonmember_action=hold"])
+    (asked,) = mails_to(stage.come("incoming", ANT, _mail(ZOE, ANT), reverse_path=ZOE), OLGA)
+    (token,) = re.findall(rb"ant-confirm\+([a-z2-7]{24})@example\.org", asked.content)[:1]
+    return _said("confirm", OLGA, f"ant-confirm+{token.decode()}@example.org")
+
+
+def command_that_joins(stage: Stage) -> Message:
+    return _said("request", ZOE, "ant-request@example.org", "join")
 
 
 def post(stage: Stage) -> Message:
@@ -206,17 +226,20 @@ KINDS = (
     Kind("bounce that scores", "bounces", bounce_that_scores, sends=False),
     Kind("bounce that probes", "bounces", bounce_that_probes),
     Kind("probe that fails", "bounces", probe_that_fails),
-    Kind("warning that is due", "bounces", warning_that_is_due),
+    Kind("warning that is due", "bounces", warning_that_is_due, at_outgoing=False),
     Kind("removal that is due", "bounces", removal_that_is_due),
     Kind("join", "membership", join),
-    Kind("leave", "membership", leave),
+    Kind("leave", "membership", leave, at_outgoing=False),
     Kind("confirm", "confirm", confirm),
     Kind("approval by mail", "confirm", approval_by_mail),
-    Kind("approval by command", "membership", approval_by_command),
-    Kind("token that enables", "confirm", token_that_enables),
-    Kind("post that is held", "incoming", post_that_is_held),
+    Kind("approval by command", "membership", approval_by_command, at_outgoing=False),
+    Kind("token that enables", "confirm", token_that_enables, at_outgoing=False),
+    Kind("post that is held", "incoming", post_that_is_held, at_outgoing=False),
     Kind("commands", "request", commands),
     Kind("release", "incoming", release, many=True),
+    Kind("release by mail", "confirm", release_by_mail, also=("incoming",), at_outgoing=False),
+    Kind("refusal", "incoming", refusal, at_outgoing=False),
+    Kind("command that joins", "request", command_that_joins),
     Kind("post", "incoming", post, many=True, uses_store=False),
     Kind("owner mail", "owner", owner_mail, many=True, uses_store=False),
 )
@@ -231,7 +254,7 @@ def rows() -> Iterator[tuple[Kind, str, str]]:
         is_timer = kind.prepare in (warning_that_is_due, removal_that_is_due)
         places = (*AROUND_HANDLER, *AROUND_COMMIT * kind.uses_store, *AROUND_ACK, *AROUND_TIMER * is_timer)
         yield from ((kind, kind.queue, place) for place in places)
-        if kind.sends:
+        if kind.sends and kind.at_outgoing:
             done = ("outgoing.done.after",) * kind.many
             places = (*AROUND_REPLY, *done, *AROUND_ACK)
             yield from ((kind, "outgoing", place) for place in places)

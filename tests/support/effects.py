@@ -72,7 +72,9 @@ class Kind(Struct, frozen=True):
     prepare: Callable[["Stage"], Message | None]  # None: a timer of the runner publishes it
     sends: bool = True  # is mail made of it?
     many: bool = False  # for several recipients of one item
+    at_outgoing: bool = True  # is outgoing killed too? False: another kind gives it items of the same form
     uses_store: bool = True
+    also: tuple[str, ...] = ()  # other queues that it goes through; their runners are not disturbed
 
 
 class Copy(Struct, frozen=True, order=True):
@@ -103,6 +105,7 @@ class Stage:
         self._living: dict[str, RunnerProcess] = {}
         self.message: Message | None = None
         self.queue = ""
+        self._also: tuple[str, ...] = ()
 
     # Before -----------------------------------------------------------------------------------------------------------
 
@@ -127,7 +130,7 @@ class Stage:
         """Bring about the state before, and keep it."""
         self._run("outgoing")
         self.message = kind.prepare(self)
-        self.queue = kind.queue
+        self.queue, self._also = kind.queue, kind.also
         self._end_all(but="outgoing")
         self.site.store.engine.dispose()
         shutil.copyfile(self.site.folder / "lists.db", self._saved)
@@ -143,7 +146,7 @@ class Stage:
             self._end("outgoing")
         victim = self.site.start(process, failpoints, ready=False) if process else None
         self.site.bus.start()  # beside the victim, which waits for it: a second of CPU less
-        for queue in {self.queue, "outgoing"} - {process}:
+        for queue in {self.queue, *self._also, "outgoing"} - {process}:
             self._run(queue)
         if self.message is not None:
             self.site.publish(self.message.item, self.message.content)
