@@ -8,6 +8,7 @@ a confirmation token. Rotation is somebody else's job: a file renamed is noticed
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import MutableMapping
@@ -106,6 +107,7 @@ EVENTS: dict[str, str] = {
     "master.stopped": "everything ended",
 }
 
+_TOKEN = re.compile(r"\+[a-z2-7]{24}(?=@)", re.IGNORECASE)  # whoever has it can confirm
 REOPEN_S = 1.0  # how often it is asked whether the file was renamed
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -177,6 +179,9 @@ def set_up(
             "process": process,
         }
         line.update(event)
+        for key in ("recipient", "reverse_path"):
+            if "+" in str(line.get(key, "")):
+                line[key] = _TOKEN.sub("+...", str(line[key]))
         return line
 
     def write(_: Any, __: str, event: MutableMapping[str, Any]) -> str:

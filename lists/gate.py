@@ -7,7 +7,8 @@ members because somebody posted it, or to owners because somebody wrote to them,
 Strategy, harm, proof (tests/unit/lists/test_gate.py):
 - an answer needs somebody who asked: never to automatic mail (RFC 3834 2), which would go round for ever;
 - never to an address of our own, or one that stands for a machine: the same loop with one hop more;
-- one budget for an address, whatever the kind and the list: a thousand forged requests are at most a handful of mails for the victim;
+- one budget for an address, its +details included, whatever the kind and the list: a thousand forged requests are at most a handful of mails for the victim;
+- what a member must hear (a warning, a probe) has a reserve above what answers may use: forged requests cannot keep it from being said;
 - owners and moderators have a budget of their own, so that a flood for one list's strangers cannot use up what its owners must hear.
 """
 
@@ -106,8 +107,10 @@ def read_cause(header: Fields, reverse_path: str, message_id: str = "") -> Cause
 def _why_automatic(header: Fields, reverse_path: str) -> str:
     if is_nobody(reverse_path):
         return "null-reverse-path"
-    submitted = _words(header, "auto-submitted")
-    if submitted and submitted[0] != "no":  # RFC 3834 5: any other value, known or not
+    submitted = (_TOKEN.search(value) for value in header.values("auto-submitted"))
+    if any(
+        word is not None and word[0].lower() != b"no" for word in submitted
+    ):  # RFC 3834 5: any other, known or not
         return "auto-submitted"
     if {"bulk", "list", "junk"} & set(_words(header, "precedence")):
         return "precedence"
@@ -146,9 +149,19 @@ def judge(
     if reason:
         return Denial(kind, address, reason)
     fresh = spent if spent.count and 0 <= now_ms - spent.since_ms < DAY_MS else Spent(now_ms, 0)
-    if fresh.count >= (staff_per_day if kind.grounds == "staff" else per_day):
+    if fresh.count >= _limit(kind, per_day, staff_per_day):
         return Denial(kind, address, "budget")
     return Permit(kind, address, Spent(fresh.since_ms, fresh.count + 1), cause)
+
+
+def _limit(kind: Kind, per_day: int, staff_per_day: int) -> int:
+    match kind.grounds:
+        case "staff":
+            return staff_per_day
+        case "membership":
+            return per_day + per_day // 2  # the reserve
+        case "answer":
+            return per_day
 
 
 def _objection(kind: Kind, address: str, cause: Cause | None, is_ours: bool) -> str:
@@ -163,8 +176,19 @@ def _objection(kind: Kind, address: str, cause: Cause | None, is_ours: bool) -> 
     return "sent-by-software" if _NO_PERSON.fullmatch(address.rpartition("@")[0]) else ""
 
 
-def budget_key(site_key: SiteKey, address: str, grounds: Grounds) -> str:
-    """Name an address's budget in the store without telling whose it is: 32 hex digits. Staff mail has one of its own."""
-    staff = b"staff" if grounds == "staff" else b"any"
-    text = b"budget|" + staff + b"|" + address_key(address).encode("utf-8", "surrogatepass")
+def budget_key(site_key: SiteKey, address: str, kind: Kind) -> str:
+    """Name an address's budget in the store without telling whose it is: 32 hex digits.
+
+    Staff mail has one for each kind, so that a flood of reports leaves room for what waits for a decision. anne+x@ is anne@: one mailbox at
+    most providers, and a way to have many budgets at the others.
+    """
+    whose = kind.text if kind.grounds == "staff" else "any"
+    text = f"budget|{whose}|{_mailbox(address)}".encode("utf-8", "surrogatepass")
     return hmac.digest(site_key.secret, text, "sha256")[:16].hex()
+
+
+def _mailbox(address: str) -> str:
+    """Return an address without its +detail; one with "=" in it is somebody else's address written into a local part."""
+    local, at, domain = address_key(address).rpartition("@")
+    base, plus, _ = local.partition("+")
+    return f"{base if plus and base and '=' not in local else local}{at}{domain}"

@@ -121,7 +121,9 @@ class Case:
         if is_signed and member.delivery:
             self._draft.changes.append(SetDelivery(self._list_id, member.address, "by_bounces"))
             consequence = Phrase("No more posts are sent there until the member or an owner says so.")
-        self._draft.tell_owners("owner-complaint", {"member": member.address, "consequence": consequence})
+        known = self._draft.roster.evidence(self._list_id, member.address)
+        if not any(each.bounce_class == "complaint" and each.day == day for each in known):  # once a day
+            self._draft.tell_owners("owner-complaint", {"member": member.address, "consequence": consequence})
         self._note(member, Failure((), bounce_class="other"), "complaint")
 
     def due(self, member: Member) -> bool:
@@ -139,16 +141,18 @@ class Case:
     def _brake(self) -> None:
         """Freeze what fails for many members at once; the first report that sees it tells the owners."""
         freezes = self._draft.roster.freezes(self._list_id)
-        self._frozen.update(each.topic for each in freezes if each.until > self._now)
+        going_on = {each.topic: each.since for each in freezes if each.until > self._now}
+        worn_out = {topic for topic, since in going_on.items() if self._now - since > brake.LONGEST}
+        self._frozen.update(going_on.keys() - worn_out)
         for topic, failing in self._topics.items():
             count = self._count(topic, failing)
             if count >= brake.MIN_MEMBERS and brake.is_incident(
                 topic, count, self._members(topic, failing[0])
             ):
-                self._freeze(
-                    topic, count, self._failing[failing[0].key], is_new=topic.name not in self._frozen
-                )
-                self._frozen.add(topic.name)
+                failure = self._failing[failing[0].key]
+                self._freeze(topic, count, failure, is_new=topic.name not in going_on)
+                if topic.name not in worn_out:
+                    self._frozen.add(topic.name)
 
     def _count(self, topic: brake.Topic, failing: Sequence[Member]) -> int:
         """Count the members who failed so within the window, those of this decision included."""

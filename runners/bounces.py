@@ -172,7 +172,9 @@ class Bounces(Runner):
         found = roster.token(token_hash(token))
         if found is None or found.purpose != "probe" or found.list_id != list_id:
             return Addressed()
-        if found.used_at is not None:
+        if not found.is_open(
+            self.site.clock.now()
+        ):  # used, or its time is over: the probe of then says nothing of now
             return Addressed()
         return Addressed(roster.member(list_id, found.address), "probe", found.hash)
 

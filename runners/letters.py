@@ -118,7 +118,7 @@ def write_letters(
     outputs: list[Output] = []
     verdicts: list[Permit | Denial] = []
     for letter in letters:
-        key = budget_key(office.key, letter.address, letter.kind.grounds)
+        key = budget_key(office.key, letter.address, letter.kind)
         verdict = judge(
             letter.kind,
             letter.address,

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from msgspec import Raw, msgpack
 
-from bus.client import publish_now
+from bus.client import PublishRefused, publish_now
 from bus.messages import Item
 from config.clock import Clock
 from config.failpoints import fail
@@ -39,7 +39,7 @@ class Timekeeper:
         self._known: OrderedDict[ItemId, None] = OrderedDict()
 
     async def look(self) -> int:
-        """Publish what is due and was not published by us; returns how many. Raises StoreAway, Away, BusError, PublishRefused."""
+        """Publish what is due and was not published by us; returns how many. Raises StoreAway, Away, BusError."""
         count = 0
         for kind in self._kinds:
             for due in await self._site.store.due(kind, self._site.clock.now()):
@@ -47,7 +47,13 @@ class Timekeeper:
                 if item.id in self._known:
                     continue
                 fail("timer.publish.before")
-                await asyncio.to_thread(publish_now, self._site.settings, (item,), NOTHING, released=True)
+                try:
+                    await asyncio.to_thread(publish_now, self._site.settings, (item,), NOTHING, released=True)
+                except (
+                    PublishRefused
+                ) as error:  # a full queue, perhaps of this item's alone: the others are due too
+                    self._site.log.warning("timer.delayed", error=str(error))
+                    continue
                 fail("timer.publish.after")
                 self._known[item.id] = None
                 count += 1

@@ -15,6 +15,9 @@ from lists.bounces.failure import Failure
 
 WINDOW: Final = timedelta(days=1)  # in which failures are counted together
 FREEZE: Final = timedelta(days=3)  # how long scoring rests; renewed while failures go on
+LONGEST: Final = timedelta(
+    days=14
+)  # after which failures score again: a domain that is gone must not be frozen for ever
 MIN_MEMBERS: Final = 5  # fewer different members are coincidence
 MIN_SHARE: Final = (
     0.3  # of the list's members at that domain; at a large provider ten bad mailboxes a day are usual

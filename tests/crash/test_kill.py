@@ -74,7 +74,7 @@ def test_no_mail_is_lost_or_doubled_when_processes_are_killed(scenario: Scenario
     assert troubles == []
     assert {kill.name for kill in killer.kills} == set(scenario.victims)
     assert len(killer.kills) >= scenario.length_s / 5
-    assert len(taken) >= 5 * scenario.length_s
+    assert len(taken) >= len(killer.kills), "hardly any mail was taken: nothing was tried"
 
 
 def make_site(scenario: Scenario, folder: Path, sink: Sink) -> Site:

@@ -117,15 +117,18 @@ def test_a_clock_that_was_set_back_opens_a_new_window() -> None:
 
 def test_staff_has_a_budget_of_its_own() -> None:
     assert isinstance(judge(Kind.REPORT, "anne@example.net", Spent(0, 11), 1), Permit)
-    assert isinstance(judge(Kind.WELCOME, "anne@example.net", Spent(0, 11), 1), Denial)
+    assert isinstance(judge(Kind.ANSWER, "anne@example.net", Spent(0, 11), 1), Denial)
     key = SiteKey(b"k" * 32)
     names = {
-        budget_key(key, "Anne@Example.NET", "answer"),
-        budget_key(key, "anne@example.net", "membership"),
-        budget_key(key, "anne@example.net", "staff"),
-        budget_key(SiteKey(b"other"), "anne@example.net", "answer"),
+        budget_key(key, "Anne@Example.NET", Kind.ANSWER),
+        budget_key(key, "anne+ant@example.net", Kind.WARNING),
+        budget_key(key, "anne@example.net", Kind.REPORT),
+        budget_key(key, "anne@example.net", Kind.REQUEST),
+        budget_key(SiteKey(b"other"), "anne@example.net", Kind.ANSWER),
     }
-    assert len(names) == 3, "answers and membership share one budget, case does not count, the key does"
+    assert len(names) == 4, (
+        "answers and membership share one budget, case and +detail do not count, the key does"
+    )
 
 
 # There is no way round ------------------------------------------------------------------------------------------------
