@@ -79,30 +79,24 @@ def _find_field(name: bytes, block: bytes, lowered: bytes) -> bytes:
     return value[0] if value else b""
 
 
-def judge_message(
-    message: Message,
-    entries: Sequence[Entry],
-    judge: Callable[[Destination], Taken | Refused],
-    failed: Callable[[Entry, Exception], None],
-) -> tuple[Reply | Destination, ...]:
-    """Say for each recipient where the message goes, or why it does not.
-
-    A rule that raises is our own fault: 451 for that recipient, `failed` is told, and the others are judged as if nothing had been.
-    """
+def refuse_message(message: Message) -> Reply | None:
+    """Say why nobody takes this message, whatever the lists would say of it."""
     if message.too_big:
-        return (replies.TOO_BIG,) * len(entries)
+        return replies.TOO_BIG
     if message.given_up:
-        return (replies.NO_ROOM,) * len(entries)
-    if message.bare_newline:
-        return (replies.BARE_NEWLINE,) * len(entries)
-    return tuple(_judge_entry(entry, judge, failed) for entry in entries)
+        return replies.NO_ROOM
+    return replies.BARE_NEWLINE if message.bare_newline else None
 
 
-def _judge_entry(
+def judge_entry(
     entry: Entry,
     judge: Callable[[Destination], Taken | Refused],
     failed: Callable[[Entry, Exception], None],
 ) -> Reply | Destination:
+    """Say where the message goes, or why it does not.
+
+    A rule that raises is our own fault: 451 for its recipient, `failed` is told, and the others are judged as if nothing had been.
+    """
     try:
         verdict = judge(entry.destination)
     except Exception as error:

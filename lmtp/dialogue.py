@@ -15,18 +15,19 @@ from typing import Any, Final
 from config.failpoints import fail
 from config.names import ItemId, new_item_id
 from lists.address import Destination
-from lists.policy import RULES_OF_MEMBERSHIP, Refused
+from lists.policy import RULES_OF_MEMBERSHIP, Refused, Taken
+from lists.posts import Post
 from lmtp import accept, replies
-from lmtp.accept import Entry, Origin
+from lmtp.accept import Entry, Header, Origin
 from lmtp.addresses import PathParser
 from lmtp.client import Client
 from lmtp.commands import Command, Data, Lhlo, Mail, Noop, Quit, Rcpt, Rset, StartTls, Vrfy, Xforward, parse
 from lmtp.data import Gathering, Message
 from lmtp.flight import RECIPIENT_OCTETS
-from lmtp.reading import Reading
+from lmtp.reading import MAX_TURN_S, Reading
 from lmtp.replies import Reply
 from lmtp.service import Service
-from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Delay, Publish, Secure, State, Unread
+from lmtp.states import OUT_OF_ORDER, Assurance, Assure, Delay, Pause, Publish, Secure, State, Unread
 from lmtp.tls import Security
 from lmtp.transaction import Transaction
 
@@ -196,24 +197,53 @@ class Dialogue(Reading):
 
     def _judge_message(self) -> None:
         transaction = self._transaction
-        message, post = transaction.message, transaction.post
+        message = transaction.message
         assert message is not None
-        assert post is not None
-        is_report = transaction.header.is_report
-        answers = accept.judge_message(
-            message,
-            transaction.entries,
-            lambda destination: self.service.lists.judge_data(destination, post, is_report=is_report),
-            partial(self.service.report.rule_failed, self.client.name),
-        )
-        is_policy = not (message.too_big or message.given_up or message.bare_newline)
-        if is_policy and any(_is_final(answer) for answer in answers):
-            doubt = self._doubt(self._judge_message)
+        refusal = accept.refuse_message(message)
+        if refusal is not None:
+            self._offer(message, (refusal,) * len(transaction.entries))
+        elif self._judge_destinations():
+            self._answer_for_lists(message)
+        else:
+            self._again = self._judge_message
+            self.want = Pause()
+
+    def _judge_destinations(self) -> bool:
+        """Judge each destination once; false when the turn is over, and some are left.
+
+        A rule may take 20 ms, and a thousand recipients may be a thousand lists, or a thousand times the same one.
+        """
+        transaction, judged = self._transaction, self._transaction.judged
+        assert transaction.post is not None
+        judge = partial(self._judge_data, transaction.post, transaction.header)
+        failed = partial(self.service.report.rule_failed, self.client.name)
+        end_s = self.service.monotonic() + MAX_TURN_S
+        for entry in transaction.entries:
+            if entry.destination in judged:
+                continue
+            if self.service.monotonic() > end_s:
+                return False
+            judged[entry.destination] = accept.judge_entry(entry, judge, failed)
+        return True
+
+    def _judge_data(self, post: Post, header: Header, destination: Destination) -> Taken | Refused:
+        return self.service.lists.judge_data(destination, post, is_report=header.is_report)
+
+    def _answer_for_lists(self, message: Message) -> None:
+        transaction = self._transaction
+        answers = tuple(transaction.judged[entry.destination] for entry in transaction.entries)
+        if any(_is_final(answer) for answer in answers):
+            doubt = self._doubt(self._judge_anew)
             if doubt is True:
                 return
             if isinstance(doubt, Reply):
                 answers = tuple(doubt if _is_final(answer) else answer for answer in answers)
         self._offer(message, answers)
+
+    def _judge_anew(self) -> None:
+        """Judge by the snapshot as it is now."""
+        self._transaction.judged.clear()
+        self._judge_message()
 
     def _offer(self, message: Message, answers: tuple[Reply | Destination, ...]) -> None:
         """Hand what is taken to the bus."""

@@ -24,7 +24,9 @@ from lmtp.service import Service
 from lmtp.states import Delay, Pause, Want
 from lmtp.transaction import Transaction
 
-MAX_TURN_S: Final = 0.003  # seconds that one session has the processor
+MAX_TURN_S: Final = (
+    0.003  # seconds that one session has the processor; a rule of a list that takes longer is not cut short
+)
 MAX_TURN: Final = 500  # commands answered before other sessions get the processor (about 3 ms)
 
 

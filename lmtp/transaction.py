@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from aiosmtpd.smtp import Envelope
 
 from config.names import ItemId
+from lists.address import Destination
 from lists.posts import Post
 from lmtp.accept import Entry, Header, Plan
 from lmtp.data import Message
@@ -21,6 +22,9 @@ class Transaction(Envelope):
         self.message: Message | None = None
         self.header = Header("", False, False)
         self.post: Post | None = None  # the message as the rules see it
+        self.judged: dict[
+            Destination, Reply | Destination
+        ] = {}  # what each list says of the message; a list is asked once
         self.plan: Plan | None = None
         self.began_s = 0.0  # monotonic, when the final dot was read
 

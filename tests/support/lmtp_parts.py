@@ -43,6 +43,7 @@ class Lists:
         self.error: Exception | None = None
         self.broken: set[str] = set()  # lists one of whose rules raises
         self.judged: list[str] = []
+        self.asked_data: list[str] = []  # names of the lists that were asked after the dot
 
     def judge(self, reverse_path: str, recipient: str) -> Taken | Refused:
         if self.error is not None:
@@ -58,6 +59,7 @@ class Lists:
         return Taken(Destination(ListId(f"{name}.example.org"), queue, "post", "", name), rule)
 
     def judge_data(self, destination: Destination, post: Post, *, is_report: bool = False) -> Taken | Refused:
+        self.asked_data.append(destination.name)
         if destination.name in self.broken:
             raise RuntimeError("a rule failed")
         if destination.name == "small" and post.size > 100:

@@ -4,9 +4,12 @@ import pytest
 
 from bus.messages import Flow
 from config.names import Queue
+from lists.address import Destination
+from lists.policy import Refused, Taken
+from lists.posts import Post
 from lmtp import replies
 from lmtp.reading import MAX_TURN_S
-from lmtp.states import Delay
+from lmtp.states import Delay, Pause, Publish
 from tests.support.lmtp_parts import GREETING, LHLO, LINES_OF_LHLO, Talk, begun, make_parts, stuff
 
 ANNE = b"MAIL FROM:<anne@example.net>\r\n"
@@ -464,3 +467,64 @@ def test_one_odd_address_after_the_other_leaves_others_their_turn() -> None:
     assert talk.output.count(b"\r\n") == LINES_OF_LHLO + 1 + 100
     assert talk.now_s == pytest.approx(100 * MAX_TURN_S / 3.5), "each was parsed once"
     assert turns == 25
+
+
+def test_a_list_that_is_named_a_thousand_times_is_asked_once_about_a_message() -> None:
+    """Its rules may take 20 ms; a thousand times that would be an end to everybody else."""
+    talk = begun(make_parts())
+    talk.send(ANNE + ANT * 500 + BEE + ANT * 499 + DATA)
+    assert talk.codes(stuff(MAIL)) == ["250 2.0.0"] * 1000
+    assert talk.parts.lists.asked_data == ["ant", "bee"]
+
+
+def test_rules_that_take_long_leave_others_their_turn() -> None:
+    """Each list is asked once, and the replies are those of a dialogue without pauses."""
+    parts = make_parts()
+    now = [0.0]
+    parts.service.monotonic = lambda: now[0]  # type: ignore[method-assign]
+    judge = parts.lists.judge_data
+
+    def judge_slowly(destination: Destination, post: Post, *, is_report: bool = False) -> Taken | Refused:
+        now[0] += 2 * MAX_TURN_S
+        return judge(destination, post, is_report=is_report)
+
+    parts.lists.judge_data = judge_slowly  # type: ignore[method-assign]
+    names = [f"list{number}" for number in range(10)]
+    parts.lists.known.update(names)
+    talk = begun(parts)
+    talk.send(ANNE + b"".join(b"RCPT TO:<%b@example.org>\r\n" % name.encode() for name in names) + DATA)
+    talk.hold = True
+    talk.send(stuff(MAIL))
+    wants = []
+    while talk.dialogue.want is not None:
+        wants.append(type(talk.dialogue.want))
+        talk.give()
+    assert wants == [Pause] * 9 + [Publish]
+    assert parts.lists.asked_data == names
+    assert talk.output.count(b"250 2.0.0 Accepted") == 10
+
+
+def test_a_refusal_behind_the_dot_is_judged_anew_by_a_newer_snapshot() -> None:
+    """Every list is asked again, since any of them may have moved."""
+    talk = begun(make_parts())
+    talk.send(ANNE + ANT + SMALL + SMALL + DATA)
+    assert talk.codes(stuff(b"x" * 200 + b"\r\n")) == ["250 2.0.0", "552 5.3.4", "552 5.3.4"]
+    assert talk.parts.lists.asked_data == ["ant", "small"] * 2
+    assert talk.assured == 1
+
+
+def test_a_stop_while_a_message_is_judged_gives_every_reply_once() -> None:
+    """The turn that was to come answers nobody."""
+    parts = make_parts()
+    parts.service.monotonic = iter(range(10_000)).__next__  # type: ignore[method-assign]
+    talk = begun(parts)
+    talk.send(ANNE + ANT + BEE + DATA)
+    talk.hold = True
+    talk.send(stuff(MAIL))
+    assert isinstance(talk.dialogue.want, Pause)
+    before = len(talk.output)
+    talk.dialogue.say_goodbye(replies.SHUTTING_DOWN)
+    while talk.give():
+        pass
+    assert talk.output[before:] == replies.BUSY.wire * 2 + replies.SHUTTING_DOWN.wire
+    assert not parts.front.published

@@ -167,12 +167,12 @@ def test_a_client_that_floods_and_never_reads_is_read_no_further(loop: str) -> N
         sent = 0
         flood = b"NOOP\r\n" * 10_000
         try:
-            while sent < 200:
+            while sent < 1000:
                 wire.sock.sendall(flood)
                 sent += 1
         except TimeoutError:
             pass  # the server reads no more, as it should
-        assert sent < 200
+        assert sent < 1000  # 60 MB: what both kernels and one read may hold is less
         assert other.codes("NOOP") == ["250 2.0.0"]
         waiting = running.thread.call(
             lambda: max(each.dialogue.waiting for each in running.server._connections)
