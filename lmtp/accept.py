@@ -25,7 +25,8 @@ MAX_HEADER: Final = 256 * 1024  # octets searched for a Message-ID; a longer hea
 MAX_MESSAGE_ID: Final = 998  # characters of it that are kept, RFC 5322 2.1.1
 
 _folded = re.compile(rb"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*").match
-_not_text = re.compile(r"[\x00-\x20\x7f]+").sub
+# Controls (C1 too: U+009B begins an escape sequence), line separators, and what turns the direction of text: it goes onto terminals.
+_not_text = re.compile("[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069]+").sub
 
 
 class Entry(Struct, frozen=True):

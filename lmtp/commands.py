@@ -157,9 +157,10 @@ def _read_lhlo(argument: bytes, _: PathParser) -> Command | Reply:
     if len(words) != 1 or len(words[0]) > MAX_NAME:  # a name without a dot is what OpenSMTPD sends
         return replies.LHLO_SYNTAX
     try:
-        return Lhlo(words[0].decode())
+        name = words[0].decode()
     except UnicodeDecodeError:
         return replies.BAD_SYNTAX
+    return Lhlo(name) if name.isprintable() else replies.BAD_SYNTAX  # C1 controls, line separators
 
 
 def _read_xforward(argument: bytes, _: PathParser) -> Command | Reply:

@@ -31,6 +31,7 @@ def make_item(reverse_path: str = "a@b", recipient: str = "ant@c", message_id: s
         (b"Message-ID:\r\n <1@example.net>\r\n\r\n", "<1@example.net>"),
         (b"Message-ID: <1@\r\n\texample.net>\r\nTo: c@d\r\n\r\n", "<1@example.net>"),
         (b"Message-ID: <gr\xc3\xbc\xc3\x9f\xff\x00@x>\r\n\r\n", "<grüß\ufffd@x>"),
+        ("Message-ID: <a\x9b2J\x85\u2028\u202eb@x>\r\n\r\n".encode(), "<a2Jb@x>"),
         (b"X-Message-ID: <1@example.net>\r\n\r\nMessage-ID: <2@example.net>\r\n", ""),
         (b"\r\nMessage-ID: <2@example.net>\r\n", ""),
         (b"X-A: b\r\n Message-ID: <2@example.net>\r\n\r\n", ""),

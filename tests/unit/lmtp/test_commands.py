@@ -59,6 +59,7 @@ REFUSED = [
     (b"LHLO two names", replies.LHLO_SYNTAX),
     (b"LHLO " + b"a" * 256, replies.LHLO_SYNTAX),
     (b"LHLO \xff", replies.BAD_SYNTAX),
+    ("LHLO a\x9b2J".encode(), replies.BAD_SYNTAX),
     (b"MAIL", replies.MAIL_SYNTAX),
     (b"MAIL TO:<a@b>", replies.MAIL_SYNTAX),
     (b"MAIL FROM:a@b", replies.MAIL_SYNTAX),
