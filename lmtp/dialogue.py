@@ -77,7 +77,9 @@ class Dialogue(Reading):
 
     def _answer(self, line: bytes) -> None:
         command = parse(line, self._parse_odd)
-        farewell = self.conduct.count(is_error=isinstance(command, Reply))
+        # An address that is none is its writer's mistake, and not the MTA's that passes it on.
+        is_error = isinstance(command, Reply) and command not in (replies.BAD_SENDER, replies.BAD_RECIPIENT)
+        farewell = self.conduct.count(is_error=is_error)
         if farewell is not None:
             self.say_goodbye(farewell)
         elif isinstance(command, Reply):

@@ -69,3 +69,14 @@ def test_what_is_refused_for_order_or_policy_is_no_error() -> None:
     talk = begun(max_errors=1, max_size=1000)
     codes = talk.codes((b"MAIL FROM:<a@b> SIZE=2000\r\nRCPT TO:<ant@example.org>\r\nDATA\r\n") * 5)
     assert codes == ["552 5.3.4", "503 5.5.1", "503 5.5.1"] * 5
+
+
+@pytest.mark.parametrize(
+    "line", [b"MAIL FROM:<a@-b.example>\r\n", b"MAIL FROM:<a@b>\r\nRCPT TO:<a..b@example.org>\r\nRSET\r\n"]
+)
+def test_addresses_that_are_none_are_no_errors_of_the_client(line: bytes) -> None:
+    """An MTA passes on what people write: 21 strange senders in a row must not end its session, which other mail shares."""
+    talk = begun(max_errors=1)
+    codes = talk.codes(line * 10)
+    assert {"553 5.1.7", "553 5.1.3"} & set(codes)
+    assert "421 4.7.0" not in codes
