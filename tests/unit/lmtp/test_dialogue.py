@@ -481,7 +481,7 @@ def test_rules_that_take_long_leave_others_their_turn() -> None:
     """Each list is asked once, and the replies are those of a dialogue without pauses."""
     parts = make_parts()
     now = [0.0]
-    parts.service.monotonic = lambda: now[0]  # type: ignore[method-assign]
+    parts.service.monotonic = lambda: now[0]
     judge = parts.lists.judge_data
 
     def judge_slowly(destination: Destination, post: Post, *, is_report: bool = False) -> Taken | Refused:
@@ -516,7 +516,7 @@ def test_a_refusal_behind_the_dot_is_judged_anew_by_a_newer_snapshot() -> None:
 def test_a_stop_while_a_message_is_judged_gives_every_reply_once() -> None:
     """The turn that was to come answers nobody."""
     parts = make_parts()
-    parts.service.monotonic = iter(range(10_000)).__next__  # type: ignore[method-assign]
+    parts.service.monotonic = iter(range(10_000)).__next__
     talk = begun(parts)
     talk.send(ANNE + ANT + BEE + DATA)
     talk.hold = True
