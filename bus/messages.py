@@ -31,6 +31,9 @@ class Item(Struct, frozen=True, kw_only=True, tag="item.v1", omit_defaults=True)
     list_id: ListId = ListId("")  # items of one list in one queue are handled one at a time; "": in no order
     recipient: str = ""  # the one we answered 250 for; "" with a slice
     recipients: tuple[str, ...] = ()  # this slice: filled by the client from its frame, never sent or stored
+    memberships: tuple[
+        int, ...
+    ] = ()  # of these recipients, filled with them: each has a reverse-path of its own (VERP)
     part: tuple[int, int] | None = (
         None  # first and one past the last, counted in the recipients' frame; over SLICE: a range
     )
@@ -279,9 +282,14 @@ decode_item = msgspec.msgpack.Decoder(Item).decode
 
 
 class RecipientList(Struct, frozen=True, tag="recipients.v1"):
-    """The recipients of a post, written down once."""
+    """The recipients of a post, written down once.
+
+    With `memberships`, as many as addresses, the post goes out with VERP. They are numbers and not reverse-paths because every slice is lent with
+    the whole list: for 100,000 members 0.5 MB more and not 6 MB.
+    """
 
     addresses: tuple[str, ...]
+    memberships: tuple[int, ...] = ()
 
 
 decode_recipients = msgspec.msgpack.Decoder(RecipientList).decode

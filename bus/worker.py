@@ -335,7 +335,8 @@ def _with_recipients(item: Item, bodies: Sequence[bytes]) -> Item:
     first, last = item.part
     if last - first > SLICE:
         return item
-    addresses = messages.decode_recipients(bodies[1]).addresses[first:last]
-    if len(addresses) != last - first:
+    everybody = messages.decode_recipients(bodies[1])
+    addresses, memberships = everybody.addresses[first:last], everybody.memberships[first:last]
+    if len(addresses) != last - first or (memberships and len(memberships) != len(addresses)):
         raise msgspec.ValidationError("fewer recipients than the part counts")
-    return msgspec.structs.replace(item, recipients=addresses)
+    return msgspec.structs.replace(item, recipients=addresses, memberships=memberships)

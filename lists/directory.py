@@ -1,7 +1,7 @@
 """The answers about lists that a front-end and a runner give from memory.
 
 It trusts what the store says and asks it rarely: `refresh` reads one row and then only what moved; `is_current` is one prepared
-statement, asked before any 5xx. load, refresh, is_current and recipients block and belong to a worker thread; judge and its like only
+statement, asked before any 5xx. load, refresh, is_current and audience block and belong to a worker thread; judge and its like only
 read the snapshot, which is swapped in by one assignment, and belong to the loop. 100,000 members take about 12 MB.
 """
 
@@ -13,6 +13,7 @@ from config.names import ListId
 from config.settings import Settings
 from lists import policy, rules
 from lists.address import Destination, Suffixes
+from lists.audience import Audience
 from lists.model import MailingList
 from lists.policy import Refused, Taken, TokenCheck
 from lists.posts import Post
@@ -20,8 +21,7 @@ from lists.rules import Finding, Verdict
 from lists.secret import load_site_key
 from lists.snapshot import Snapshot, empty_snapshot, next_snapshot
 from lists.store import Store
-from lists.store.engine import reading
-from lists.store.members import recipients_page
+from lists.store.audience import read_audience
 from lists.store.probe import VersionProbe
 from lists.store.rolls import Mark
 
@@ -39,7 +39,7 @@ class Directory:
         until = settings.lists.mailman_tokens_until
         self._old_tokens_until = date.fromisoformat(until) if until else None
         self._snapshot: Snapshot = empty_snapshot(Suffixes.from_settings(settings))
-        self._recipients: dict[ListId, tuple[Mark, tuple[str, ...]]] = {}
+        self._audiences: dict[ListId, tuple[Mark, Audience]] = {}
 
     def close(self) -> None:
         """Close every connection."""
@@ -63,38 +63,31 @@ class Directory:
         if version == old.version:
             return False
         self._snapshot = next_snapshot(self._store, self._settings, old, version)
-        for list_id in self._recipients.keys() - self._snapshot.marks.keys():
-            self._recipients.pop(list_id, None)
+        for list_id in self._audiences.keys() - self._snapshot.marks.keys():
+            self._audiences.pop(list_id, None)
         return True
 
     def is_current(self) -> bool:
         """Is what RCPT looks at as the store has it? Raises StoreAway."""
         return self._probe.read()[0] == self._snapshot.version[0]
 
-    def recipients(self, list_id: ListId) -> tuple[str, ...]:
-        """Return the addresses that get this list's posts, in order of key; () for a list that is not there.
+    def audience(self, list_id: ListId) -> Audience:
+        """Return who gets this list's posts, in order of key; an empty one for a list that is not there.
 
         From memory, unless the list has moved since it was last asked for (then 2 ms for 1,000 members): as of the last refresh.
         """
         mark = self._snapshot.marks.get(list_id)
         if mark is None:
-            return ()
-        cached = self._recipients.get(list_id)
+            return Audience()
+        cached = self._audiences.get(list_id)
         if cached is None or cached[0] != mark:
-            cached = mark, self._read_recipients(mark.row)
-            self._recipients[list_id] = cached
+            cached = mark, read_audience(self._store.engine, mark.row)
+            self._audiences[list_id] = cached
         return cached[1]
 
-    def _read_recipients(self, row: int) -> tuple[str, ...]:
-        found: list[str] = []
-        after = ""
-        while True:
-            with reading(self._store.engine) as connection:
-                page = recipients_page(connection, row, after)
-            if not page:
-                return tuple(found)
-            found.extend(written for _, written in page)
-            after = page[-1][0]
+    def recipients(self, list_id: ListId) -> tuple[str, ...]:
+        """Return the addresses of `audience`."""
+        return self.audience(list_id).addresses
 
     # From memory ------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ is not there has nobody in it.
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from config.names import ItemId, ListId
@@ -71,6 +71,9 @@ class Roster(Protocol):
 
     def evidence(self, list_id: ListId, address: str, limit: int = 20) -> Sequence[Evidence]:
         """Return the newest bounces of an address, newest first."""
+
+    def expired_on(self, list_id: ListId, day: date) -> Sequence[str]:
+        """Return the keys of the addresses with evidence of 4.4.7 on a day (UTC), each once, sorted."""
 
     def count_bounced(self, list_id: ListId, since: datetime, topic: Topic) -> int:
         """Return how many different addresses of a list have bounced under a topic since: `failing` of brake.is_incident."""

@@ -5,7 +5,7 @@ when many failures are one incident brake.py's; here they meet the store.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -105,6 +105,17 @@ class Case:
         if len(self._draft.letters) > MAX_LETTERS:
             return self._note(member, failure, "too many at once")  # counted by their next bounce
         return self._score(member, failure)
+
+    def expired(self, member: Member, failure: Failure, day: date) -> None:
+        """Our MTA put a mail off until its time was over: evidence of that day, but no score, for 4.x.x alone is never permanent."""
+        evidence = Evidence(
+            day=day,
+            bounce_class=failure.bounce_class,
+            status=failure.status,
+            diagnostic=failure.diagnostic,
+        )
+        self._draft.changes.append(AddBounce(self._list_id, member.address, evidence))
+        self._note(member, failure, "put off until its time was over")
 
     def probe_failed(self, member: Member) -> None:
         """The probe came back."""

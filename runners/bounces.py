@@ -2,18 +2,20 @@
 
 Whose bounce it is says the recipient first: a VERP token that verifies, a probe's token; then Mailman's unsigned VERP, until the configured day. Only without
 any of them the report itself is believed, and only for addresses that are members: whoever forges it can bring about a probe, which
-does not come back. Time-driven steps are items from timekeeping.py. Never answers anybody but members and owners, through the gate.
+does not come back. What outgoing reports says so in the args of its item, which no mail from outside has: there a refusal is a fact, and what
+our MTA put off until its time was over (4.4.7) is kept as evidence and told to the owners once a day, but scores nothing. Time-driven steps are items from timekeeping.py. Never answers anybody but members and owners, through the gate.
 """
 
 import asyncio
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from msgspec import Struct
 
+from bus.client import publish_now
 from bus.messages import Item
-from config.names import BOUNCES, OWNER, ListId
+from config.names import BOUNCES, OWNER, ListId, id_about
 from lists.address import list_address
 from lists.bounces.failure import Failure, Report
 from lists.bounces.reading import read_report
@@ -26,15 +28,20 @@ from lists.records import Origin, OriginKind
 from lists.roster import Roster
 from lists.tokens import is_genuine, is_old_form, read_verp, token_hash
 from runners.bounce_case import Case
-from runners.deciding import Draft, Work, decide_once
+from runners.deciding import DATE, Draft, Work, decide_once
 from runners.letters import open_office
 from runners.outcome import Ack, Outcome, Output, Shunt
 from runners.owner import PASSED_ON
 from runners.placing import read_args
+from runners.results import is_our_report
 from runners.runner import Runner
 from runners.site import Current, Decision
-from runners.timekeeping import LOOK_S, Timekeeper, time_of
+from runners.timekeeping import LOOK_S, NOTHING, Timekeeper, packed, time_of
 
+EXPIRED: Final = "4.4.7"  # delivery time expired (RFC 3463 3.5), as outgoing reports it
+UNDELIVERED: Final = "undelivered"  # what a day's sum is due as
+SUM_AFTER: Final = timedelta(minutes=10)  # after midnight UTC: what was still in hand then is in
+MAX_SHOWN: Final = 20  # addresses in a sum; bin/postroom members show has the rest
 VERP_DAYS: Final = (
     14  # how long a post's bounces are believed: MTAs give up after 5 days, and some send the last one late
 )
@@ -69,14 +76,20 @@ class Bounces(Runner):
         args = read_args(item)
         if args.get("due") == "freeze":
             return await self._thaw(item, int(args["key"]))
+        is_own = is_our_report(args)
         current = await self.site.lists.current(item.list_id)
         if current is None:
             return Shunt("unknown-list", f"there is no list {item.list_id} any more")
         if args.get("due") == "bounce":
             return await self._take_due(item, current, int(args["key"]))
+        if args.get("due") == UNDELIVERED:
+            return await self._sum_up(item, current, date.fromisoformat(args["key"]))
+        report = await self._read(content)
+        expired = [failure for failure in report.failures if is_own and failure.status == EXPIRED]
+        if expired:
+            return await self._note_expired(item, current, expired)
         if not current.mailing_list.settings.process_bounces:
             return self._ignore(item, "process_bounces is off")
-        report = await self._read(content)
         if report.kind in ("automatic", "unreadable"):
             return self._ignore(item, f"{report.kind}: {report.reason}")
         if report.kind == "unknown":
@@ -145,6 +158,56 @@ class Bounces(Runner):
             member = _find_member(roster, list_id, report.complained)
         if member is not None:
             case.complained(member, is_signed=is_signed)
+
+    # Put off until its time was over ----------------------------------------------------------------------------------
+
+    async def _note_expired(self, item: Item, current: Current, expired: Sequence[Failure]) -> Outcome:
+        """Keep the evidence, and see to it that the owners hear of this day."""
+        day = self._today()
+        await self._publish_sum(item.list_id, day)
+
+        def work(draft: Draft) -> None:
+            case = Case(draft)
+            for failure in expired:
+                member = _find_member(draft.roster, item.list_id, failure.addresses)
+                if member is not None:
+                    case.expired(member, failure, day)
+
+        return await self._decide(item, current, work, "bounce")
+
+    async def _publish_sum(self, list_id: ListId, day: date) -> None:
+        """Have the day summed up when it is over. The item waits in the journal all day, so that it is there once, whoever publishes it again."""
+        item_id = id_about(f"{UNDELIVERED}:{list_id}:{day}")
+        ends = datetime.combine(day + timedelta(days=1), time(), UTC) + SUM_AFTER
+        item = Item(
+            id=item_id,
+            root_id=item_id,
+            queue=BOUNCES,
+            list_id=list_id,
+            reverse_path="",
+            accepted_at=self.site.clock.now(),
+            args={"due": packed(UNDELIVERED), "key": packed(day.isoformat())},
+            due_at=ends,
+        )
+        await asyncio.to_thread(publish_now, self.site.settings, (item,), NOTHING, released=True)
+
+    async def _sum_up(self, item: Item, current: Current, day: date) -> Outcome:
+        """Tell the owners of all who did not get a mail because its time was over."""
+
+        def work(draft: Draft) -> None:
+            found = draft.roster.expired_on(item.list_id, day)
+            if found:
+                shown = "\n".join(f"    {address}" for address in found[:MAX_SHOWN])
+                more = len(found) - MAX_SHOWN
+                values = {
+                    "day": day.strftime(DATE),
+                    "count": str(len(found)),
+                    "members": f"{shown}\n    and {more} more" if more > 0 else shown,
+                }
+                draft.tell_owners("owner-undelivered", values)
+            draft.note("bounce.stepped", step=UNDELIVERED, count=len(found))
+
+        return await self._decide(item, current, work, "timer")
 
     # Whose it is ------------------------------------------------------------------------------------------------------
 

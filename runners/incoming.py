@@ -1,13 +1,15 @@
 """Posts: the rules, then out to the members, to a moderator, or nowhere. Also acts on held posts, when `held` says so.
 
 What a post is judged by is lists/rules', what becomes of its header rewriting.py's, delivery outgoing's. Every effect on the store is one
-`apply_once`. Trusts the front-end for the envelope and nothing in the content.
+`apply_once`; a post that is accepted has one only where its author wants a receipt. Trusts the front-end for the envelope and nothing in the content.
 """
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from bus.messages import Item
-from config.names import OUTGOING
+from config.names import OUTGOING, ItemId
+from lists.audience import Audience
 from lists.changes import HoldPost, ReleaseHeld
 from lists.errors import NoSuchHeld, StoreAway
 from lists.gate import Kind, read_cause
@@ -24,6 +26,7 @@ from runners.placing import read_args
 from runners.rewriting import rewrite_post
 from runners.runner import Runner
 from runners.site import Current, Decision
+from runners.verp import goes_with_verp
 
 SUBJECT_KEPT = 200  # characters of it that a moderator's list shows
 DECIDED = "somebody has decided about it already"
@@ -51,17 +54,19 @@ class Incoming(Runner):
         """Judge one post and do what the verdict says."""
         if "held" in item.args:
             return await self._act(item)
-        held_before = await self.site.store.outcome(item.id)
-        if held_before is not None:  # an earlier run has held it, whatever the rules say now
-            return held_before
+        before = await self.site.store.outcome(item.id)
+        if before is not None and before.held:  # an earlier run has held it, whatever the rules say now
+            return before
         current = await self.site.lists.current(item.list_id)
         if current is None:
             return Shunt("unknown-list", f"there is no list {item.list_id} any more")
         post = Post(item.reverse_path, content)
+        if before is not None:  # an earlier run has accepted it and written the receipt
+            audience = await self.site.lists.audience(item.list_id)
+            return _together(fan_out(current, audience, post, post.header, item.id), before.outputs)
         match current.judge(post):
             case Accept(rule=rule):
-                self._log(item, "post.accepted", rule, recipients=len(current.recipients))
-                return fan_out(current, content, post.header)
+                return await self._send_out(item, current, post, rule)
             case Hold(rule=rule):
                 return await self._hold(item, current, content, post, rule)
             case Reject(rule=rule, code=code, enhanced=enhanced, text=text):
@@ -72,6 +77,25 @@ class Incoming(Runner):
                 return Ack(reason=f"discarded: {rule}")
             case other:
                 assert_never(other)
+
+    async def _send_out(self, item: Item, current: Current, post: Post, rule: str) -> Outcome:
+        """Send a post to everybody, and a receipt to its author who wants one.
+
+        Stored is the receipt alone: the copies follow from the item, and a list of 100,000 recipients is not kept for 48 h.
+        """
+        audience = await self.site.lists.audience(item.list_id)
+        copies = fan_out(current, audience, post, post.header, item.id)
+        author = _receipt_to(audience, post) if copies else ""
+        self._log(item, "post.accepted", rule, recipients=sum(len(each.recipients) for each in copies))
+        if not author:
+            return _together(copies)
+
+        def work(draft: Draft) -> None:
+            draft.write(Kind.RECEIPT, author, "receipt")
+
+        cause = read_cause(post.header, item.reverse_path, item.message_id)
+        stored = await decide_once(self.site, await self._office(), item, current, work, Origin(), cause)
+        return _together(copies, stored.outputs) if isinstance(stored, Ack) else stored
 
     async def _hold(self, item: Item, current: Current, content: bytes, post: Post, rule: str) -> Outcome:
         """Keep a post for a moderator, octet for octet; tell those who decide, and its sender where the list wants it."""
@@ -116,13 +140,19 @@ class Incoming(Runner):
             return await self._act_without_list(item, number, act)
         header = read_header(content, limit=len(content) + 1, max_fields=len(content))
         cause = read_cause(header, held.reverse_path, held.message_id)
+        post = Post(held.reverse_path, content)
+        audience = await self.site.lists.audience(held.list_id)
+        copies = fan_out(current, audience, post, header, item.id)
+        author = _receipt_to(audience, post) if copies else ""
 
         def work(draft: Draft) -> None:
             if draft.roster.held(number) is None:
                 return draft.note("post.released", why=DECIDED, held=number, rule=act)
             draft.changes.append(ReleaseHeld(number))
             if act == "accept":
-                draft.outputs += fan_out(current, content, header).outputs
+                draft.outputs += copies
+                if author:
+                    draft.write(Kind.RECEIPT, author, "receipt")
             if act == "reject":
                 draft.write(Kind.REFUSED, held.reverse_path, "post-refused")
             return draft.note("post.released", why=_DONE[act], held=number, **self._facts(item, act))
@@ -157,18 +187,32 @@ class Incoming(Runner):
         self.site.log.info(event, **self._facts(item, rule), **more)
 
 
-def fan_out(current: Current, content: bytes, header: Header) -> Ack:
-    """Return what sends an accepted post to everybody who gets the posts of its list."""
-    if not current.recipients:
-        return Ack(reason="no members")
-    return Ack(
-        outputs=[
-            Output(
-                OUTGOING,
-                content=rewrite_post(content, header, current.mailing_list, current.suffixes),
-                recipients=current.recipients,
-                reverse_path=current.bounces,
-                list_id=current.mailing_list.list_id,
-            )
-        ]
+def fan_out(
+    current: Current, audience: Audience, post: Post, header: Header, item_id: ItemId
+) -> tuple[Output, ...]:
+    """Return what sends an accepted post to an audience; nothing for an empty one. `item_id` is of what is handled: it decides about VERP."""
+    audience = audience.without_author(post.keys) if audience.spared else audience
+    if not audience.addresses:
+        return ()
+    mailing_list = current.mailing_list
+    verp = goes_with_verp(mailing_list.settings.verp_delivery_interval, item_id)
+    return (
+        Output(
+            OUTGOING,
+            content=rewrite_post(post.content or b"", header, mailing_list, current.suffixes),
+            recipients=audience.addresses,
+            memberships=tuple(audience.memberships) if verp else (),
+            reverse_path=current.bounces,
+            list_id=mailing_list.list_id,
+        ),
     )
+
+
+def _receipt_to(audience: Audience, post: Post) -> str:
+    """Return the author if they want a receipt, "" else; what software has sent gets no answer (RFC 3834 2)."""
+    author = audience.receipt_to(post.keys) if audience.receipts else ""
+    return "" if author and read_cause(post.header, post.reverse_path).automatic else author
+
+
+def _together(copies: Sequence[Output], receipts: Sequence[Output] = ()) -> Ack:
+    return Ack(outputs=(*copies, *receipts), reason="" if copies else "no members")

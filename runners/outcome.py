@@ -13,8 +13,8 @@ from config.names import ListId, Queue
 class Output(Struct, frozen=True):
     """One item that follows from the handled one.
 
-    `content` None is the same body; `recipients` become a body of their own and are cut into slices; without either kind of recipient it is
-    the item's (but outgoing wants one said); `reverse_path` None is the list's -bounces address; `args` is a small map for the next
+    `content` None is the same body; `recipients` become a body of their own and are cut into slices; `memberships`, one for each of them, give each
+    a reverse-path of its own (VERP); without either kind of recipient it is the item's (but outgoing wants one said); `reverse_path` None is the list's -bounces address; `args` is a small map for the next
     runner, added to what the item inherits; `list_id` None is the item's.
     """
 
@@ -26,6 +26,7 @@ class Output(Struct, frozen=True):
     args: Mapping[str, Any] | None = None
     due_at: datetime | None = None
     list_id: ListId | None = None
+    memberships: tuple[int, ...] = ()
     part: tuple[int, int] | None = None  # of the item's own recipients: outgoing cuts a range so
 
 

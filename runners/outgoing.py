@@ -8,6 +8,8 @@ Strategy, harm, proof (tests/processes/test_runner_outgoing.py):
 - no begun on disk, nothing sent: a doubled recipient is always a named one;
 - a begun whose transaction never came to its data is closed with code 421: it names nobody falsely, and is made again;
 - results that could not be noted are remembered: the same item leased to this process again is noted, not sent again;
+- with VERP each recipient has a transaction of its own and 25 share a note; where one breaks off, those before it are noted as done, whoever is
+  in doubt as begun, and nobody else is named;
 - an MTA that is away is a Retry without blame; one that takes a message and never says so is asked MAX_LOST times, then a person is.
 """
 
@@ -19,10 +21,13 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from bus.messages import Item, Note
 from config.failpoints import fail
 from config.names import OUTGOING, ItemId, Queue
+from lists.secret import load_site_key
+from lists.tokens import SiteKey
 from runners.maildir import Maildirs
 from runners.mta import Mta
 from runners.outcome import Ack, Outcome, Output, Retry, Shunt
@@ -30,8 +35,16 @@ from runners.reports import Failure, write_report
 from runners.results import outcome_of, wait_for_mta
 from runners.runner import Lent, Runner
 from runners.site import Site
-from runners.slices import NOT_SENT, Transaction, is_range, remaining_transactions, was_not_sent
-from runners.smtp import Away, Reply, ReplyLost, WireMessage, even_line_ends, wire_message
+from runners.slices import (
+    NOT_SENT,
+    VERP_TOGETHER,
+    Transaction,
+    is_range,
+    remaining_transactions,
+    was_not_sent,
+)
+from runners.smtp import Away, Batch, Connection, Reply, ReplyLost, WireMessage, even_line_ends, wire_message
+from runners.verp import reverse_paths
 
 MAX_LOST = 3  # times that the reply to an item's final dot may get lost: each may be one more copy
 MAX_REMEMBERED = 100  # transactions whose results are not known to be durable
@@ -54,11 +67,16 @@ class Outgoing(Runner):
         self._mta = Mta(site.settings)
         self._remembered: OrderedDict[tuple[ItemId, int], Note] = OrderedDict()
         self._busy: dict[ItemId, asyncio.Event] = {}
+        self._key: SiteKey | None = None
 
     def max_runtime_s(self, queue: Queue) -> float:
         """Allow what the time-outs of a slow MTA allow: each transaction of a slice has its own."""
         longest = 3 * self._outgoing.timeout_s + self._outgoing.data_timeout_s
         return max(super().max_runtime_s(queue), 5 * longest)
+
+    async def open(self) -> None:
+        """Read the key that signs VERP tokens."""
+        self._key = await asyncio.to_thread(load_site_key, self.site.settings)
 
     async def close(self) -> None:
         """Leave the MTA."""
@@ -108,23 +126,32 @@ class Outgoing(Runner):
         notes = {note.number: note for note in lease.notes}
         if not await self._note_remembered(lease, notes):
             return _LOST
-        todo = remaining_transactions(part, tuple(notes.values()), self._outgoing.recipients_per_transaction)
+        verp = bool(lease.item.memberships)
+        together = self._outgoing.recipients_per_transaction
+        todo = remaining_transactions(
+            part, tuple(notes.values()), min(together, VERP_TOGETHER) if verp else together
+        )
+        if verp:  # the one whose reply gets lost again and again must not keep the others from theirs
+            todo = tuple(sorted(todo, key=lambda transaction: transaction.again))
+        path_of = reverse_paths(lease.item, self._key, self.site.settings.site.delimiter)
+        spare = max((*notes, *(transaction.number for transaction in todo)), default=-1) + 1
         message = await self._prepare(lease.content)
         last: Note | None = None
         for transaction in todo:
             if last is not None and not await self._note(lease, last):
                 return _LOST
             first, end = (place - part[0] for place in transaction.part)
-            made = await self._transact(lease, transaction, recipients[first:end], message)
+            paths = tuple(map(path_of, range(first, end))) if verp else ()
+            envelope = Envelope(transaction, tuple(recipients[first:end]), paths, spare)
+            made = await self._transact(lease, envelope, message)
             if not isinstance(made, Note):
                 return made
             last = notes[made.number] = made
         return msgspec.structs.replace(self._conclude(lease, part, recipients, notes), note=last)
 
-    async def _transact(
-        self, lease: Lent, transaction: Transaction, names: Sequence[str], message: WireMessage
-    ) -> Note | Outcome:
-        """Make one transaction and return its done, which is not on disk yet; else what becomes of the item."""
+    async def _transact(self, lease: Lent, envelope: "Envelope", message: WireMessage) -> Note | Outcome:
+        """Make what one note is about and return its done, which is not on disk yet; else what becomes of the item."""
+        transaction, names = envelope.transaction, envelope.names
         begun = Note(number=transaction.number, part=transaction.part, instance=self.site.instance)
         is_begun = False
         try:
@@ -136,8 +163,7 @@ class Outgoing(Runner):
                 fail("outgoing.begun.after")
                 if transaction.again:
                     self._log_doubt(lease, names, "outgoing.repeated")
-                transact = partial(connection.transact, lease.item.reverse_path, names, message)
-                replies = await self._mta.run(transact)
+                batch = await self._mta.run(partial(envelope.send, connection, lease.item, message))
         except Away as error:
             if is_begun:
                 await lease.progress(_done(begun, [(NOT_SENT, "not sent")] * len(names)))
@@ -147,10 +173,34 @@ class Outgoing(Runner):
             self._log_doubt(lease, names, "outgoing.unanswered", error=str(error))
             return _after_lost_reply(lease, names, error)
         fail("outgoing.data.after")
-        done = _done(begun, replies)
+        if batch.broken is not None:
+            return await self._break_off(lease, envelope, begun, batch)
+        done = _done(begun, batch.replies)
         self._remember(lease.item, done)
-        self._log_sent(lease, transaction, names, replies)
+        self._log_sent(lease, transaction, names, batch.replies)
         return done
+
+    async def _break_off(self, lease: Lent, envelope: "Envelope", begun: Note, batch: Batch) -> Outcome:
+        """Write down how far the transactions of one note came: who is in doubt first, since the note names them until then."""
+        sent, first, broken = len(batch.replies), begun.part[0], batch.broken
+        doubtful = envelope.names[sent : sent + 1]
+        done = _done(begun, [(NOT_SENT, "not sent")] * len(envelope.names))
+        if sent:
+            done = msgspec.structs.replace(begun, part=(first, first + sent), results=batch.replies)
+            self._log_sent(lease, envelope.transaction, envelope.names[:sent], batch.replies)
+        if isinstance(broken, ReplyLost):
+            self._log_doubt(lease, doubtful, "outgoing.unanswered", error=str(broken))
+            part = (first + sent, first + sent + 1)
+            if not await lease.progress(Note(number=envelope.spare, part=part, instance=self.site.instance)):
+                return _LOST
+        elif sent:
+            self._remember(lease.item, done)
+        if not await self._note(lease, done):
+            return _LOST
+        if isinstance(broken, ReplyLost):
+            return _after_lost_reply(lease, doubtful, broken)
+        wait_s = wait_for_mta(lease.item.accepted_at, self.site.clock.now())
+        return Retry(f"away: {broken}", delay_s=wait_s, away=True)
 
     # Notes ------------------------------------------------------------------------------------------------------------
 
@@ -171,7 +221,7 @@ class Outgoing(Runner):
         """Close what this process began under an earlier lease and knows the end of; False: not ours any more."""
         for number, note in notes.items():
             done = self._remembered.get((lease.item.id, number))
-            if note.results is None and done is not None and done.part == note.part:
+            if note.results is None and done is not None and done.part[0] == note.part[0]:
                 notes[number] = done
                 if not await self._note(lease, done):
                     return False
@@ -197,6 +247,7 @@ class Outgoing(Runner):
             item,
             recipients,
             [replies[index] for index in range(*part)],
+            path_of=reverse_paths(item, self._key, self.site.settings.site.delimiter),
             now=now,
             deliver_for=timedelta(seconds=self._outgoing.deliver_for_s),
             write=write,
@@ -227,6 +278,21 @@ class Outgoing(Runner):
     def _log_doubt(self, lease: Lent, names: Sequence[str], event: str, **more: str) -> None:
         """Name those who may get a second copy."""
         self.site.log.warning(event, recipients=list(names), message_id=lease.item.message_id, **more)
+
+
+class Envelope(Struct, frozen=True):
+    """What one note is about: a transaction, or with VERP one for each of its recipients."""
+
+    transaction: Transaction
+    names: tuple[str, ...]
+    paths: tuple[str, ...]  # with VERP, the reverse-path of each
+    spare: int  # a number that no other note of the item has
+
+    def send(self, connection: Connection, item: Item, message: WireMessage) -> Batch:
+        """Say it to the MTA; raises Away and ReplyLost where it is one transaction."""
+        if self.paths:
+            return connection.transact_each(tuple(zip(self.paths, self.names, strict=True)), message)
+        return Batch(connection.transact(item.reverse_path, self.names, message))
 
 
 def _done(begun: Note, replies: Sequence[Reply]) -> Note:

@@ -92,7 +92,9 @@ def _in_parts(
     if output.part is not None:
         frame, parts = _SAME, cut(output.part, room)
     elif output.recipients:
-        frame = bodies.number(encode_message(RecipientList(tuple(output.recipients))))
+        frame = bodies.number(
+            encode_message(RecipientList(tuple(output.recipients), tuple(output.memberships)))
+        )
         parts = cut((0, len(output.recipients)), room)
     return [
         Placed(
@@ -165,6 +167,8 @@ def _check(index: int, output: object, queues: Container[str]) -> None:
         raise BadOutput(where + f"content is {type(output.content).__name__}; it must be bytes")
     if isinstance(output.recipients, str) or not isinstance(output.recipients, Sequence):
         raise BadOutput(where + "recipients must be a tuple of addresses")
+    if output.memberships and len(output.memberships) != len(output.recipients):
+        raise BadOutput(where + "must have one membership for each of its recipients")
     if output.recipients and output.recipient is not None:
         raise BadOutput(where + "has both recipient and recipients")
     if (

@@ -17,6 +17,8 @@ from bus.messages import MAX_OUTPUTS, SLICE, Item, Note
 
 Part = tuple[int, int]
 
+VERP_TOGETHER = 25  # transactions of one recipient each that share a note: a kill in between may double so many, all named
+
 NOT_SENT = 421  # as the code of a whole transaction: it ended before its data, so nobody of it has the mail
 
 
@@ -52,7 +54,7 @@ def remaining_transactions(
     """
     begun = [note for note in notes if note.results is None]
     done = [note for note in notes if note.results is not None]
-    again = [Transaction(note.number, note.part, again=True) for note in begun]
+    again = [Transaction(note.number, note.part, again=True) for note in begun if not _is_inside(note, begun)]
     taken = [note.part for note in done if not was_not_sent(note)] + [note.part for note in begun]
     number = max((note.number for note in notes), default=-1) + 1
     fresh: list[Transaction] = []
@@ -60,6 +62,14 @@ def remaining_transactions(
         for start in range(first, end, per_transaction):
             fresh.append(Transaction(number + len(fresh), (start, min(start + per_transaction, end))))
     return (*sorted(again, key=lambda transaction: transaction.number), *fresh)
+
+
+def _is_inside(note: Note, others: Sequence[Note]) -> bool:
+    """Is this about somebody of an earlier one whom a lost reply left in doubt? Then the earlier one, still open, names them all."""
+    return any(
+        other.number < note.number and other.part[0] <= note.part[0] and note.part[1] <= other.part[1]
+        for other in others
+    )
 
 
 def was_not_sent(note: Note) -> bool:

@@ -25,8 +25,10 @@ _UNEVEN_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f<>]")
 
 Reply = tuple[int, str]
+Mail = tuple[str, str]  # reverse-path and recipient of a transaction for one
 
 _NOT_ASKED: Reply = (503, "5.5.1 not asked")
+_NOTHING = ""
 
 
 class Away(Exception):
@@ -35,6 +37,16 @@ class Away(Exception):
 
 class ReplyLost(Exception):
     """The message was sent whole, and no reply to it came: the MTA may have taken it or not."""
+
+
+class Batch(Struct, frozen=True):
+    """What became of transactions of one recipient each, in their order: the replies of those that ended, and what broke off the others.
+
+    After a ReplyLost the transaction behind these replies is in doubt. Of all others behind them nothing was sent.
+    """
+
+    replies: tuple[Reply, ...]
+    broken: Away | ReplyLost | None = None
 
 
 class WireMessage(Struct, frozen=True):
@@ -118,6 +130,29 @@ class Connection:
             return replies
         raise AssertionError("unreachable")
 
+    def transact_each(self, mails: Sequence[Mail], message: WireMessage) -> Batch:
+        """Send one message in a transaction for each of `mails`, until one cannot be made.
+
+        A connection that the MTA closes after some of them (421, or so many mails a connection) is opened again for the rest.
+        """
+        done: list[Reply] = []
+        while True:
+            may_be_stale = self._used
+            try:
+                self.open()
+            except Away as error:
+                return Batch(tuple(done), error)
+            assert self._smtp is not None
+            batch = self._smtp.transact_each(mails[len(done) :], message, self._outgoing.data_timeout_s)
+            done += batch.replies
+            self._used = self._used or bool(batch.replies)
+            if batch.broken is None:
+                return Batch(tuple(done))
+            self.drop()
+            if isinstance(batch.broken, ReplyLost) or not (batch.replies or may_be_stale):
+                return Batch(tuple(done), batch.broken)
+            self._used = False
+
     def quit(self) -> None:
         """Leave politely, without waiting for the answer (RFC 5321 4.1.1.10 lets us)."""
         if self._smtp is not None and self.is_open():
@@ -156,12 +191,49 @@ class _Smtp(smtplib.SMTP):
             )
         except (OSError, smtplib.SMTPException) as error:
             raise Away(_told(error)) from error
-        refusal = None if _is_good(mail) else _verdict(mail)
+        refusal = _refusal(mail)
         for index, answer in zip(asked, answers, strict=True):
-            results[index] = refusal or (None if _is_good(answer) else _verdict(answer, to_rcpt=True))
+            results[index] = refusal or _refusal(answer, to_rcpt=True)
         waiting = [index for index in asked if results[index] is None]
         end = self._data(data, message if waiting else None, data_timeout_s)
         return tuple(end if result is None else result for result in results)
+
+    def transact_each(self, mails: Sequence[Mail], message: WireMessage, data_timeout_s: float) -> Batch:
+        """Make a transaction for each; where the MTA offers PIPELINING the next envelope leaves before the reply to this one's final dot."""
+        replies: list[Reply] = []
+        is_ahead = False  # the envelope of the next one has been sent
+        try:
+            for index, (reverse_path, recipient) in enumerate(mails):
+                refusal = self._unsendable(recipient)
+                if refusal is None and self.sock is None:
+                    raise Away("connection lost")
+                if refusal is not None:
+                    replies.append(refusal)
+                    continue
+                if is_ahead:
+                    mail, answers, data = self._hear(1)
+                else:
+                    mail, answers, data = self._envelope(reverse_path, [recipient], message)
+                refusal = _refusal(mail) or _refusal(answers[0], to_rcpt=True)
+                follow = _NOTHING
+                if refusal is None and data[0] == 354:
+                    follow = self._next_envelope(mails[index + 1 :], message)
+                end = self._data(data, None if refusal else message, data_timeout_s, follow)
+                is_ahead = follow != _NOTHING
+                self._unfinished = self._unfinished or is_ahead
+                replies.append(refusal or end)
+        except (Away, ReplyLost) as error:
+            return Batch(tuple(replies), error)
+        except (OSError, smtplib.SMTPException) as error:
+            return Batch(tuple(replies), Away(_told(error)))
+        return Batch(tuple(replies))
+
+    def _next_envelope(self, mails: Sequence[Mail], message: WireMessage) -> str:
+        """Return the commands of the next transaction if they may be sent ahead (RFC 2920 3.1), "" else."""
+        if not mails or not self.has_extn("pipelining") or self._unsendable(mails[0][1]):
+            return _NOTHING
+        reverse_path, recipient = mails[0]
+        return "\r\n".join([*self._commands(reverse_path, [recipient], message), ""])
 
     def _unsendable(self, recipient: str) -> Reply | None:
         """Answer for the MTA where its answer is sure and asking would be harmful or against RFC 6531 3.1."""
@@ -175,16 +247,26 @@ class _Smtp(smtplib.SMTP):
         self, reverse_path: str, recipients: Sequence[str], message: WireMessage
     ) -> tuple[Reply, list[Reply], Reply]:
         """Say MAIL, RCPT and DATA; in one write where the MTA offers PIPELINING, else one by one."""
-        mail = f"MAIL FROM:<{reverse_path}>{self._parameters(reverse_path, recipients, message)}"
-        commands = [mail, *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA"]
+        commands = self._commands(reverse_path, recipients, message)
         first = ["RSET"] if self._unfinished else []
         self._unfinished = True
         if self.has_extn("pipelining"):
             self._write("\r\n".join([*first, *commands, ""]))
-            replies = [self._reply() for _ in (*first, *commands)][len(first) :]
-        else:
-            replies = self._one_by_one(first, commands)
+            for _ in first:
+                self._reply()
+            return self._hear(len(recipients))
+        replies = self._one_by_one(first, commands)
         return replies[0], replies[1:-1], replies[-1]
+
+    def _commands(
+        self, reverse_path: str, recipients: Sequence[str], message: WireMessage
+    ) -> tuple[str, ...]:
+        mail = f"MAIL FROM:<{reverse_path}>{self._parameters(reverse_path, recipients, message)}"
+        return (mail, *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA")
+
+    def _hear(self, number: int) -> tuple[Reply, list[Reply], Reply]:
+        """Read the replies to an envelope with so many recipients."""
+        return self._reply(), [self._reply() for _ in range(number)], self._reply()
 
     def _one_by_one(self, first: Sequence[str], commands: Sequence[str]) -> list[Reply]:
         """Wait for each reply; what a refused MAIL or no good RCPT makes pointless is not said."""
@@ -212,8 +294,13 @@ class _Smtp(smtplib.SMTP):
             text += " SMTPUTF8"
         return text
 
-    def _data(self, data: Reply, message: WireMessage | None, timeout_s: float) -> Reply:
-        """Send the message after a 354 and return the MTA's word on it; None sends nobody's mail (RFC 2920 3.1)."""
+    def _data(
+        self, data: Reply, message: WireMessage | None, timeout_s: float, follow: str = _NOTHING
+    ) -> Reply:
+        """Send the message after a 354 and return the MTA's word on it; None sends nobody's mail (RFC 2920 3.1).
+
+        `follow` is sent behind the final dot, before its reply is read. In a write of its own: an error of the first is sure to have kept the dot back.
+        """
         if data[0] != 354:
             return _verdict(data)
         assert self.sock is not None
@@ -236,6 +323,8 @@ class _Smtp(smtplib.SMTP):
         ) as error:  # the final dot never left, so nobody has it; and it may be the message's fault
             self.close()
             return 451, f"4.4.2 connection lost while sending: {_told(error)}"
+        with contextlib.suppress(OSError):  # what became of the message the reply says, or its absence
+            self._write(follow)
         self.sock.settimeout(timeout_s)
         try:
             reply = self._reply()
@@ -259,6 +348,10 @@ class _Smtp(smtplib.SMTP):
         if not 200 <= code < 600:
             raise smtplib.SMTPResponseException(code, text)
         return reply
+
+
+def _refusal(reply: Reply, *, to_rcpt: bool = False) -> Reply | None:
+    return None if _is_good(reply) else _verdict(reply, to_rcpt=to_rcpt)
 
 
 def _is_good(reply: Reply) -> bool:

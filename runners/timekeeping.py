@@ -74,7 +74,7 @@ class Timekeeper:
             recipient=due.address,
             reverse_path="",
             accepted_at=self._site.clock.now(),
-            args={"due": _packed(due.kind), "key": _packed(due.key)},
+            args={"due": packed(due.kind), "key": packed(due.key)},
         )
 
 
@@ -83,5 +83,6 @@ def time_of(item: Item, clock: Clock) -> datetime:
     return max(clock.now(), item.accepted_at)
 
 
-def _packed(value: Any) -> Raw:
+def packed(value: Any) -> Raw:
+    """Encode one of an item's args."""
     return Raw(msgpack.encode(value))

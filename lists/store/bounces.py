@@ -1,7 +1,7 @@
 """What members bounced: where each stands, the evidence, and what is frozen. How a score comes about is decided elsewhere."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -138,6 +138,19 @@ def count_bounced(connection: Connection, list_id: str, since: datetime, topic: 
         columns.list_id == list_id, column == topic.name.partition(":")[2], columns.at >= store_time(since)
     )
     return int(connection.execute(query).scalar_one())
+
+
+def expired_on(connection: Connection, list_id: str, day: date) -> tuple[str, ...]:
+    """Return who did not get a mail because its time was over (4.4.7), by the evidence of a day; reads that day's rows of all lists."""
+    began = store_time(datetime(day.year, day.month, day.day, tzinfo=UTC))
+    columns = bounce_evidence.c
+    query = select(columns.address_key.distinct()).where(
+        columns.at >= began,
+        columns.list_id == list_id,
+        columns.day == day.isoformat(),
+        columns.status == "4.4.7",
+    )
+    return tuple(sorted(connection.execute(query).scalars()))
 
 
 def trim_evidence(connection: Connection, before: datetime, limit: int) -> int:

@@ -212,10 +212,15 @@ def count_members_at(connection: Connection, row: int, domain: str) -> int:
     return int(connection.execute(query.select_from(membership)).scalar_one())
 
 
-def recipients_page(connection: Connection, row: int, after: str) -> list[tuple[str, str]]:
-    """Return key and address of the next PAGE members who get posts, in order of key."""
+def recipients_page(connection: Connection, row: int, after: str) -> list[tuple[str, str, int, bool]]:
+    """Return key, address, membership and "wants own posts" of the next PAGE members who get posts, in order of key."""
     query = (
-        select(membership.c.address_key, address.c.address)
+        select(
+            membership.c.address_key,
+            address.c.address,
+            membership.c.id,
+            membership.c.receive_own_postings,
+        )
         .join(address, address.c.address_key == membership.c.address_key)
         .where(
             membership.c.list_row == row,
@@ -226,4 +231,4 @@ def recipients_page(connection: Connection, row: int, after: str) -> list[tuple[
         .order_by(membership.c.address_key)
         .limit(PAGE)
     )
-    return [(key, written) for key, written in connection.execute(query).all()]
+    return [(key, written, number, own) for key, written, number, own in connection.execute(query).all()]

@@ -1,7 +1,7 @@
 """Changes of one membership: joining, leaving, delivery, preferences; each with its line of history.
 
 Whole files of addresses are members.py's matter. The version numbers rise only for those who look: RCPT looks at who is in and at
-moderation, the way out at delivery, mode and whether somebody wants their own posts.
+moderation, the way out at delivery, mode and what somebody wants of their own posts.
 """
 
 from datetime import datetime
@@ -20,7 +20,7 @@ from lists.store.schema import membership
 from lists.store.versions import note_change, note_delivery_change
 
 _OF_RCPT = frozenset({"moderation_action"})
-_OF_THE_WAY_OUT = frozenset({"delivery_mode", "receive_own_postings"})
+_OF_THE_WAY_OUT = frozenset({"delivery_mode", "receive_own_postings", "acknowledge_posts"})
 
 
 def join(pen: Pen, change: JoinMember) -> None:

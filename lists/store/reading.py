@@ -1,7 +1,7 @@
 """What a decision reads: lists/roster.py over one transaction, each read whole and for few rows."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import Connection
 
@@ -109,6 +109,10 @@ class StoreRoster:
     def evidence(self, list_id: ListId, address: str, limit: int = 20) -> tuple[Evidence, ...]:
         """Return the newest bounces of an address, newest first."""
         return bounces.read_evidence(self._connection, list_id, address, limit)
+
+    def expired_on(self, list_id: ListId, day: date) -> tuple[str, ...]:
+        """Return the keys of the addresses with evidence of 4.4.7 on a day (UTC), each once, sorted."""
+        return bounces.expired_on(self._connection, list_id, day)
 
     def count_bounced(self, list_id: ListId, since: datetime, topic: Topic) -> int:
         """Return how many different addresses of a list have bounced under a topic since."""

@@ -3,6 +3,7 @@
 import email
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from bus.messages import MAX_OUTPUTS, Item
 from config.names import BOUNCES, OUTGOING, ItemId, ListId
 from runners.outcome import Ack
 from runners.reports import Failure, write_report
-from runners.results import next_attempt, outcome_of, wait_for_mta
+from runners.results import is_our_report, next_attempt, outcome_of, wait_for_mta
 from runners.smtp import Reply
 
 ACCEPTED = datetime(2026, 11, 23, tzinfo=UTC)
@@ -35,6 +36,7 @@ def judge(replies: list[Reply], now: datetime = ACCEPTED, item: Item | None = No
         item or make_item(),
         recipients,
         replies,
+        path_of=lambda _: (item or make_item()).reverse_path,
         now=now,
         deliver_for=FIVE_DAYS,
         write=lambda failures: " ".join(failure.recipient for failure in failures).encode(),
@@ -137,3 +139,23 @@ def test_no_reply_and_no_address_adds_a_line_to_a_report(text: str, recipient: s
     odd = report_about(Failure(recipient, 550, text))
     assert odd.count(b"\n") == plain.count(b"\n")
     assert odd.count(b"\r") == plain.count(b"\r")
+
+
+def test_with_verp_rests_keep_their_memberships_and_each_report_its_path() -> None:
+    item = msgspec.structs.replace(make_item(), memberships=(11, 12, 13))
+    ack = outcome_of(
+        item,
+        ("m0@example.net", "m1@example.net", "m2@example.net"),
+        [(450, "later"), (550, "5.1.1 no"), (250, "ok")],
+        path_of=lambda place: f"ant-bounces+{item.memberships[place]}@example.org",
+        now=ACCEPTED,
+        deliver_for=FIVE_DAYS,
+        write=lambda failures: b"report",
+    )
+    rest, report = ack.outputs
+    assert (rest.recipients, rest.memberships) == (("m0@example.net",), (11,))
+    assert rest.reverse_path == "ant-bounces@example.org"
+    assert report.recipient == "ant-bounces+12@example.org"
+    assert report.args is not None
+    assert is_our_report(report.args)
+    assert not is_our_report({"client": "outgoing"})

@@ -87,3 +87,17 @@ def test_a_transaction_is_unsent_only_if_all_of_it_is() -> None:
     assert was_not_sent(Note(number=0, part=(0, 1), instance=ME, results=((421, ""),)))
     assert not was_not_sent(Note(number=0, part=(0, 2), instance=ME, results=((421, ""), (250, ""))))
     assert not was_not_sent(Note(number=0, part=(0, 1), instance=ME))
+
+
+def test_one_in_doubt_within_an_open_note_is_sent_again_once() -> None:
+    """A process that died between naming the one in doubt and closing the rest: the wider note names them all."""
+    wide = Note(number=0, part=(0, 25), instance=ME)
+    doubt = Note(number=7, part=(3, 4), instance=ME)
+    assert [each.part for each in remaining_transactions((0, 25), (wide, doubt), 25)] == [(0, 25)]
+
+
+def test_what_broke_off_goes_on_behind_its_results_and_names_the_one_in_doubt() -> None:
+    done = Note(number=0, part=(0, 3), instance=ME, results=((250, "ok"),) * 3)
+    doubt = Note(number=7, part=(3, 4), instance=ME)
+    left = remaining_transactions((0, 25), (done, doubt), 25)
+    assert [(each.number, each.part, each.again) for each in left] == [(7, (3, 4), True), (8, (4, 25), False)]

@@ -222,3 +222,87 @@ def test_no_bare_line_end_leaves_and_the_message_comes_back(content: bytes) -> N
     received = (b"\r\n" + wire[:-3]).replace(b"\r\n.", b"\r\n")[2:]
     even = even_line_ends(content)
     assert received == (even if even.endswith(b"\r\n") else even + b"\r\n")
+
+
+# One transaction for each recipient -----------------------------------------------------------------------------------
+
+
+def mails(*recipients: str) -> list[tuple[str, str]]:
+    return [(f"ant-bounces+{number}@example.org", name) for number, name in enumerate(recipients)]
+
+
+def test_each_recipient_has_a_transaction_and_the_next_envelope_goes_ahead() -> None:
+    with Sink() as sink:
+        connection = make_connection(sink)
+        batch = connection.transact_each(mails(*TEN), wire_message(MAIL))
+        assert ([code for code, _ in batch.replies], batch.broken) == ([250] * 10, None)
+        assert [(done.reverse_path, done.accepted) for done in sink.transactions] == [
+            (path, (name,)) for path, name in mails(*TEN)
+        ]
+        assert {done.content for done in sink.transactions} == {MAIL}
+        assert sink.connections == 1
+        assert not [command for command in sink.commands if command == "RSET"]
+        connection.quit()
+
+
+@pytest.mark.parametrize("extensions", [("PIPELINING",), ("8BITMIME",)])
+def test_refusals_of_any_step_are_that_recipients_alone(extensions: tuple[str, ...]) -> None:
+    rules = [
+        Rule(at="rcpt", like="m1@", reply="550 5.1.1 no such user"),
+        Rule(at="rcpt", like="m3@", reply="450 4.2.1 later"),
+        Rule(at="mail", like=r"\+4@", reply="451 4.3.0 not that one"),
+        Rule(at="dot", like="m6@", reply="554 5.7.1 spam"),
+        Rule(at="data", like=r"\+7@", reply="451 4.3.5 no"),
+    ]
+    with Sink(rules, extensions=extensions) as sink:
+        connection = make_connection(sink)
+        batch = connection.transact_each(mails(*TEN, "bad\x00@example.net"), wire_message(MAIL))
+        assert batch.broken is None
+        assert [code for code, _ in batch.replies] == [
+            *(250, 550, 250, 450, 451, 250, 554, 451, 250, 250, 553)
+        ]
+        taken = [name for done in sink.transactions if done.is_delivered for name in done.accepted]
+        assert taken == [TEN[number] for number in (0, 2, 5, 8, 9)]
+        connection.quit()
+
+
+def test_an_mta_that_takes_so_many_mails_a_connection_gets_the_others_on_the_next() -> None:
+    rules = [
+        Rule(at="mail", like=rf"\+{number}@", reply="421 4.7.0 enough", close="after", times=1)
+        for number in (3, 7)
+    ]
+    with Sink(rules) as sink:
+        connection = make_connection(sink)
+        batch = connection.transact_each(mails(*TEN), wire_message(MAIL))
+        assert [code for code, _ in batch.replies] == [250] * 10
+        assert sink.connections == 3
+        assert sorted(sink.recipients()) == sorted(TEN)
+        connection.quit()
+
+
+def test_an_mta_that_goes_away_in_the_middle_has_what_it_said() -> None:
+    rules = [Rule(at="mail", like=r"\+[3-9]@", reply="421 4.3.2 down", close="after")]
+    with Sink(rules) as sink:
+        batch = make_connection(sink).transact_each(mails(*TEN), wire_message(MAIL))
+        assert [code for code, _ in batch.replies] == [250] * 3
+        assert isinstance(batch.broken, Away)
+        assert sink.recipients() == list(TEN[:3])
+
+
+def test_a_reply_that_is_lost_leaves_one_in_doubt_and_sends_no_other() -> None:
+    with Sink([Rule(at="dot", like="m4@", close="before")]) as sink:
+        batch = make_connection(sink).transact_each(mails(*TEN), wire_message(MAIL))
+        assert [code for code, _ in batch.replies] == [250] * 4
+        assert isinstance(batch.broken, ReplyLost)
+        assert sink.recipients() == list(TEN[:5])
+
+
+def test_an_idle_connection_that_was_closed_is_opened_again_for_each() -> None:
+    with Sink() as sink:
+        connection = make_connection(sink)
+        connection.transact_each(mails(*TEN[:2]), wire_message(MAIL))
+        sink.close_connections()
+        batch = connection.transact_each(mails(*TEN[2:]), wire_message(MAIL))
+        assert ([code for code, _ in batch.replies], batch.broken) == ([250] * 8, None)
+        assert sink.recipients() == list(TEN)
+        connection.quit()
