@@ -28,10 +28,11 @@ from lists.records import Origin, OriginKind
 from lists.roster import Roster
 from lists.tokens import is_genuine, is_old_form, read_verp, token_hash
 from runners.bounce_case import Case
-from runners.deciding import DATE, Draft, Work, decide_once
+from runners.deciding import Draft, Work, decide_once
 from runners.letters import open_office
 from runners.outcome import Ack, Outcome, Output, Shunt
 from runners.owner import PASSED_ON
+from runners.phrases import Value
 from runners.placing import read_args
 from runners.results import is_our_report
 from runners.runner import Runner
@@ -199,10 +200,10 @@ class Bounces(Runner):
             if found:
                 shown = "\n".join(f"    {address}" for address in found[:MAX_SHOWN])
                 more = len(found) - MAX_SHOWN
-                values = {
-                    "day": day.strftime(DATE),
+                values: dict[str, Value] = {
+                    "day": day,
                     "count": str(len(found)),
-                    "members": f"{shown}\n    and {more} more" if more > 0 else shown,
+                    "members": f"{shown}\n    ... (+{more})" if more > 0 else shown,
                 }
                 draft.tell_owners("owner-undelivered", values)
             draft.note("bounce.stepped", step=UNDELIVERED, count=len(found))

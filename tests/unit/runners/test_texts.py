@@ -30,6 +30,7 @@ FILLED = {
     "owner-joined": {"member"},
     "owner-left": {"member"},
     "owner-request": {"member", "action", "approve_address", "refuse_address", "expires"},
+    "owner-undelivered": {"day", "count", "members"},
     "post-held": {"reason"},
     "request-refused": {"action"},
     "request-waits": {"action"},
