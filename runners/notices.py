@@ -26,6 +26,7 @@ from runners.outcome import Output
 from runners.phrases import Value, spell
 from runners.texts import Texts
 
+MAX_LINE: Final = 900  # octets of a line that leaves as it is (RFC 5322 2.1.1: 998)
 MAX_SUBJECT: Final = 200  # characters
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -81,7 +82,8 @@ def write_notice(
         f"<{id_about(f'{item.id}|{permit.kind.text}|{template}|{permit.address}')}@{desk.site}>"
     )
     _add_fields(message, permit)
-    message.set_content(body, cte=None if body.isascii() else "quoted-printable")
+    is_plain = body.isascii() and max(map(len, body.splitlines()), default=0) <= MAX_LINE
+    message.set_content(body, cte="7bit" if is_plain else "quoted-printable")
     return Output(
         OUTGOING,
         content=_list_id_field(desk) + message.as_bytes(),

@@ -88,6 +88,16 @@ def test_the_same_permit_gives_the_same_octets() -> None:
     assert one == two
 
 
+def test_plain_text_can_be_read_without_decoding() -> None:
+    """Lines that a value makes longer than 78 octets stay one line."""
+    expires = "Wednesday, 30 September 2026, " * 5
+    output = write_notice(
+        permit(), "confirm-join", make_desk(), make_item(), NOW, values={**CONFIRMATION, "expires": expires}
+    )
+    assert b"Content-Transfer-Encoding: 7bit\r\n" in (output.content or b"")
+    assert expires.strip().encode() in (output.content or b"")
+
+
 def test_a_command_is_no_reply() -> None:
     output = write_notice(permit(Kind.WELCOME, cause=None), "welcome", make_desk(), make_item(), NOW)
     message = message_from_bytes(output.content or b"", policy=default)
