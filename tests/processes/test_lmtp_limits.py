@@ -96,7 +96,9 @@ def test_messages_on_their_way_in_take_no_more_than_max_in_flight(tmp_path: Path
             wires = begin_messages(post, 100)
             assert serves(post)
             grown = memory(post) - before
-            assert grown < 32 * MIB, f"{grown / MIB:.1f} MiB"
+            assert grown < 48 * MIB, (
+                f"{grown / MIB:.1f} MiB"
+            )  # in flight, read buffers of 100 connections, what malloc kept
             finals = []
             for wire in wires:
                 wire.send_raw(b".\r\n")
