@@ -9,6 +9,7 @@ import pytest
 
 from bus.client import publish_now
 from config.names import ListId
+from lists.bounces.brake import MIN_MEMBERS
 from lists.bounces.reading import read_report
 from lists.errors import BadAddress
 from lists.mailbox import address_key, check_address
@@ -71,18 +72,26 @@ def test_every_sample_passes_and_scores_whom_it_names_and_nobody_for_a_reply(tmp
         assert site.shunts() == []
         assert site.lines("item.failed") == []
         assert len(site.lines("item.handled")) == len(samples)
-        scored = {
-            name: {line["member"] for line in site.lines("bounce.scored") if line["list_id"] == list_id}
+        lines = site.lines("bounce.scored")
+        named = {
+            name: {line["member"] for line in lines if line["list_id"] == list_id}
+            for list_id, name in lists.items()
+        }
+        scored = {  # not those of a report that names so many of one provider that the brake holds it for an incident
+            name: {
+                line["member"] for line in lines if line["list_id"] == list_id and line["why"] == "counted"
+            }
             for list_id, name in lists.items()
         }
         stored = {
             name: site.store.look(partial(scored_in, list_id, people_in(samples[name])))
             for list_id, name in lists.items()
         }
-    assert {name: members for name, members in scored.items() if members and name in AUTOMATIC} == {}
+    assert {name: members for name, members in named.items() if members and name in AUTOMATIC} == {}
     for name, octets in samples.items():
-        keys = {address_key(member) for member in scored[name]}
-        assert keys == stored[name], name
+        keys = {address_key(member) for member in named[name]}
+        assert {address_key(member) for member in scored[name]} == stored[name], name
+        assert stored[name] == keys or (stored[name] == set() and len(keys) >= MIN_MEMBERS), name
         assert all(keys & meant for meant in failed_in(octets) if meant), name
         assert all(any(key in meant for meant in failed_in(octets)) for key in keys), name
     assert sum(map(bool, scored.values())) >= 205
