@@ -108,7 +108,7 @@ def _read_delivery(list_id: ListId, address: str, role: Role, values: dict[str, 
         return (SetDelivery(list_id, address, status, role=role),)  # type: ignore[arg-type]  # _choose has looked
     if status == "enabled":
         raise BadOption("until", "goes with delivery_status=vacation, by_user or by_owner")
-    return (SetDelivery(list_id, address, status, read_day("until", day), role),)  # type: ignore[arg-type]
+    return (SetDelivery(list_id, address, status, read_day("until", day), role),)  # type: ignore[arg-type]  # _choose has looked
 
 
 def read_day(name: str, text: str) -> datetime:

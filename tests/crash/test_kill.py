@@ -32,6 +32,7 @@ LISTS = {
 }
 # A killed process is no error of those that live: nothing of ours may raise, and the counters of each queue must balance.
 TROUBLES = ("process.failed", "item.failed", "lmtp.failed", "books.wrong", "bus.problem")
+SLOW_S = 90.0  # above the length of a run
 QUIET_S = 120.0  # for what was deferred while a process was away
 
 
@@ -61,7 +62,10 @@ def test_no_mail_is_lost_or_doubled_when_processes_are_killed(scenario: Scenario
     with Sink(record=tmp_path / "sink.jsonl") as sink, make_site(scenario, tmp_path, sink) as site:
         killer = Killer(load.load(site.config), scenario.victims, seed)
         with Senders(f"127.0.0.1:{site.port}", list(LISTS), pause_s=0.1) as senders, killer:
-            time.sleep(scenario.length_s)  # the length of the run; nothing is waited for
+            time.sleep(
+                scenario.length_s
+            )  # the least length of the run; a slow machine needs longer for as much mail
+            wait_until(lambda: len(senders.history.taken()) >= 5 * scenario.length_s, SLOW_S, every_s=0.5)
         senders.history.save(tmp_path / "history.jsonl")
         wait_quiet(site)
         arrived = list(from_maildirs(tmp_path / "mail") if scenario.maildir else from_sink(sink))
@@ -74,7 +78,7 @@ def test_no_mail_is_lost_or_doubled_when_processes_are_killed(scenario: Scenario
     assert troubles == []
     assert {kill.name for kill in killer.kills} == set(scenario.victims)
     assert len(killer.kills) >= scenario.length_s / 5
-    assert len(taken) >= len(killer.kills), "hardly any mail was taken: nothing was tried"
+    assert len(taken) >= 5 * scenario.length_s
 
 
 def make_site(scenario: Scenario, folder: Path, sink: Sink) -> Site:
