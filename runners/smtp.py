@@ -111,7 +111,7 @@ class Connection:
     ) -> tuple[Reply, ...]:
         """Send one message to some recipients and return the reply that decides about each of them.
 
-        An idle connection that the MTA has closed is opened again, which is no error. Raises Away or ReplyLost.
+        An idle connection that the MTA has closed is opened again, which is no error, and so is one that takes no more. Raises Away or ReplyLost.
         """
         for may_be_stale in (True, False):
             self.open()
@@ -133,7 +133,7 @@ class Connection:
     def transact_each(self, mails: Sequence[Mail], message: WireMessage) -> Batch:
         """Send one message in a transaction for each of `mails`, until one cannot be made.
 
-        A connection that the MTA closes after some of them (421, or so many mails a connection) is opened again for the rest.
+        A connection that takes no more after some of them (closed, 421, or 4xx to MAIL) is opened again for the rest.
         """
         done: list[Reply] = []
         while True:
@@ -171,6 +171,7 @@ class _Smtp(smtplib.SMTP):
     """smtplib's connection with transactions of our own."""
 
     _unfinished = False  # the last transaction ended before its data: RSET goes first
+    _has_taken = False  # this connection has taken a message
 
     def tune(self) -> None:
         """Send what is written at once: a transaction is two writes, each waited for."""
@@ -191,6 +192,7 @@ class _Smtp(smtplib.SMTP):
             )
         except (OSError, smtplib.SMTPException) as error:
             raise Away(_told(error)) from error
+        self._leave_when_enough(mail)
         refusal = _refusal(mail)
         for index, answer in zip(asked, answers, strict=True):
             results[index] = refusal or _refusal(answer, to_rcpt=True)
@@ -214,6 +216,7 @@ class _Smtp(smtplib.SMTP):
                     mail, answers, data = self._hear(1)
                 else:
                     mail, answers, data = self._envelope(reverse_path, [recipient], message)
+                self._leave_when_enough(mail)
                 refusal = _refusal(mail) or _refusal(answers[0], to_rcpt=True)
                 follow = _NOTHING
                 if refusal is None and data[0] == 354:
@@ -227,6 +230,14 @@ class _Smtp(smtplib.SMTP):
         except (OSError, smtplib.SMTPException) as error:
             return Batch(tuple(replies), Away(_told(error)))
         return Batch(tuple(replies))
+
+    def _leave_when_enough(self, mail: Reply) -> None:
+        """Raise Away for a 4xx to MAIL behind a message that was taken: it may be about the connection, and a new one tells.
+
+        OpenSMTPD 6.8 lets a session have 100 messages and then answers every MAIL 452, without closing: kept open, it would never take one again.
+        """
+        if self._has_taken and mail[0] // 100 == 4:
+            raise Away(f"{mail[0]} {mail[1]}")
 
     def _next_envelope(self, mails: Sequence[Mail], message: WireMessage) -> str:
         """Return the commands of the next transaction if they may be sent ahead (RFC 2920 3.1), "" else."""
@@ -332,6 +343,7 @@ class _Smtp(smtplib.SMTP):
             raise ReplyLost(_told(error)) from error
         self.sock.settimeout(self.timeout)
         self._unfinished = False
+        self._has_taken = self._has_taken or _is_good(reply)
         return _verdict(reply)
 
     def _write(self, text: str) -> None:

@@ -7,13 +7,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.mail import ARRIVE_S, MEMBERS, MTAS, Mail, make_post, message_id_of, running_mail
+from tests.support.mail import (
+    ARRIVE_S,
+    MEMBERS,
+    MTAS,
+    Mail,
+    make_list,
+    make_post,
+    message_id_of,
+    running_mail,
+)
 from tests.support.opensmtpd import OpenSmtpd
+from tests.support.sink import Rule
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.mta, pytest.mark.slow]
 
 POSTS = 20
+READERS = [
+    f"reader-{number:03}@example.net" for number in range(120)
+]  # more than a session of OpenSMTPD may have
+DEAD = "reader-007@example.net"
 TEN = ["ant", *(f"ant-{suffix}" for suffix in ["admin", "bounces", "confirm", "join", "leave", "owner", "request", "subscribe", "unsubscribe"])]  # fmt: skip
 
 
@@ -142,3 +156,28 @@ def test_a_message_hidden_behind_a_false_end_never_becomes_one(mail: Mail) -> No
     assert not [line for line in logged if line.get("reverse_path") == "smuggler@example.com"]
     assert mail.copies("hidden@x") == []
     assert Counter(mail.copies("smuggled@client.example.net")) <= Counter(MEMBERS)
+
+
+def test_a_post_with_verp_has_one_copy_and_one_return_address_for_each_member(mail: Mail) -> None:
+    """A transaction each; where PIPELINING is offered the envelope leaves behind the final dot of the one before (RFC 2920 3.1)."""
+    with smtplib.SMTP("127.0.0.1", mail.mta.port, timeout=30) as client:
+        client.ehlo()
+        assert client.has_extn("pipelining") != isinstance(mail.mta, OpenSmtpd)
+    mail.sink.rules.append(Rule(at="rcpt", like=DEAD, reply="550 5.1.1 nobody here"))
+    make_list(mail.site, "copies@example.org", "accept", READERS)
+    done = mail.site.postroom("lists", "set", "copies@example.org", "verp_delivery_interval=1")
+    assert done.returncode == 0, done.stderr
+    mail.send("writer@example.com", "copies@example.org", "verp@client.example.net")
+    wait_until(lambda: len(mail.copies("verp@client.example.net")) >= len(READERS) - 1, ARRIVE_S)
+    mail.wait_quiet()
+    assert sorted(mail.copies("verp@client.example.net")) == [each for each in READERS if each != DEAD]
+    paths = {
+        each.reverse_path
+        for each in mail.sink.transactions
+        if message_id_of(each) == "verp@client.example.net" and each.accepted
+    }
+    assert len(paths) == len(READERS) - 1
+    assert all(path.startswith("copies-bounces+") and path.endswith("@example.org") for path in paths)
+    # What the MTA cannot get rid of comes back to that member's return address, and is known by it.
+    scored = wait_until(lambda: mail.site.log("bounce.scored"), ARRIVE_S, what="the bounce is read")
+    assert [line["member"] for line in scored] == [DEAD]

@@ -280,6 +280,32 @@ def test_an_mta_that_takes_so_many_mails_a_connection_gets_the_others_on_the_nex
         connection.quit()
 
 
+@pytest.mark.parametrize("extensions", [("PIPELINING",), ("8BITMIME",)])
+def test_a_connection_that_takes_no_more_without_saying_421_is_left(extensions: tuple[str, ...]) -> None:
+    """As OpenSMTPD does behind 100 messages: 452 to every MAIL, for as long as the connection stays."""
+    rules = [Rule(at="mail", like=rf"\+{number}@", reply="452 4.5.3 enough", times=1) for number in (3, 7)]
+    with Sink(rules, extensions=extensions) as sink:
+        connection = make_connection(sink)
+        batch = connection.transact_each(mails(*TEN[:7]), wire_message(MAIL))
+        assert ([code for code, _ in batch.replies], batch.broken) == ([250] * 7, None)
+        assert sink.connections == 2
+        replies = connection.transact("ant-bounces+7@example.org", TEN[7:], wire_message(MAIL))
+        assert [code for code, _ in replies] == [250] * 3
+        assert sink.connections == 3
+        assert sink.recipients() == list(TEN)
+        connection.quit()
+
+
+def test_a_refusal_that_a_new_connection_hears_too_is_about_the_mail() -> None:
+    """No third connection is made for it."""
+    with Sink([Rule(at="mail", like=r"\+[3-9]@", reply="452 4.3.1 full")]) as sink:
+        connection = make_connection(sink)
+        batch = connection.transact_each(mails(*TEN), wire_message(MAIL))
+        assert ([code for code, _ in batch.replies], batch.broken) == ([250] * 3 + [452] * 7, None)
+        assert sink.connections == 2
+        connection.quit()
+
+
 def test_an_mta_that_goes_away_in_the_middle_has_what_it_said() -> None:
     rules = [Rule(at="mail", like=r"\+[3-9]@", reply="421 4.3.2 down", close="after")]
     with Sink(rules) as sink:
