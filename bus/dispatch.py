@@ -65,9 +65,10 @@ class Dispatch:
             self._closed_until_ms = now_ms + GRACE_MS
         return count
 
-    def add(self, row: Row, now_ms: int) -> Entry:
-        """Take in an item that is durable now."""
+    def add(self, row: Row, now_ms: int, *, is_new: bool = False) -> Entry:
+        """Take in an item that is durable now; `is_new`: since just now, so that nobody can have worked on it."""
         entry = self.order_of(row.queue).add(row, now_ms)
+        entry.is_new = is_new
         self._set_timer(entry)
         return entry
 
@@ -352,7 +353,8 @@ class Dispatch:
 
     def _lend(self, entry: Entry, worker: Worker) -> Lease:
         self._number += 1
-        lease = Lease(self._number, entry, worker.instance)
+        lease = Lease(self._number, entry, worker.instance, entry.is_new)
+        entry.is_new = False  # even if it never reaches the worker: too seldom is safe, too often is not
         worker.in_hand[lease.number] = lease
         return lease
 

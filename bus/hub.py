@@ -50,7 +50,7 @@ class Hub:
         circling = {item.id: item.hop for item in items if item.hop > MAX_HOP}
         now_ms = self.clock.time_ms()
         for row in rows:
-            entry = self.dispatch.add(row, now_ms)
+            entry = self.dispatch.add(row, now_ms, is_new=True)
             if row.id in works:
                 self.fresh.put(row.row, works[row.id])
             if row.id in circling:

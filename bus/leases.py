@@ -30,6 +30,7 @@ class Lease(Struct, frozen=True):
     number: int
     entry: Entry
     instance: Instance
+    is_first: bool = False  # nobody has had the item before, in this life of the bus or an earlier one
 
 
 class Grant(Struct, frozen=True):

@@ -59,6 +59,7 @@ class Lending:
             attempt=row.attempts + 1,
             crashes=row.crashes,
             notes=work.notes,
+            first=lease.is_first,
         )
         bodies = [work.content] if work.recipients is None else [work.content, work.recipients]
         fail("bus.job.before")

@@ -227,6 +227,7 @@ class Job(Struct, frozen=True, kw_only=True, tag="job.v1"):
     attempt: int = 1
     crashes: int = 0
     notes: tuple[Note, ...] = ()
+    first: bool = False  # sure to be the first lease of this item in any life of the bus: nobody has worked on it before
 
 
 class Settled(Struct, frozen=True, tag="settled.v1"):

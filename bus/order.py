@@ -49,7 +49,7 @@ _NAMES = {
 class Entry:
     """One item of a queue; it is in exactly one place."""
 
-    __slots__ = ("due_ms", "lane", "row", "wake_ms", "where")
+    __slots__ = ("due_ms", "is_new", "lane", "row", "wake_ms", "where")
 
     def __init__(self, row: Row, lane: "Lane") -> None:
         self.row = row
@@ -57,6 +57,7 @@ class Entry:
         self.where = Where.ASIDE
         self.due_ms = 0
         self.wake_ms = 0  # when tick has something to do for it
+        self.is_new = False  # became durable in this life of the bus, and was never lent
 
     @property
     def state(self) -> str:

@@ -72,6 +72,7 @@ class Lease:
         self.attempt = job.attempt
         self.crashes = job.crashes
         self.notes = job.notes
+        self.is_first = job.first  # nobody has worked on it before, so no effect of it can be stored
         self.lost = False  # somebody else has it: stop at the next safe place
         self.token = job.lease
         self.settlements: deque[_Settlement] = deque()

@@ -24,7 +24,7 @@ from runners.letters import Office, open_office
 from runners.outcome import Ack, Outcome, Output, Shunt
 from runners.placing import read_args
 from runners.rewriting import rewrite_post
-from runners.runner import Runner
+from runners.runner import Lent, Runner
 from runners.site import Current, Decision
 from runners.verp import goes_with_verp
 
@@ -50,13 +50,23 @@ class Incoming(Runner):
         except StoreAway as error:
             self.site.log.warning("snapshot.failed", error=str(error))
 
+    async def work(self, lease: Lent) -> Outcome:
+        """Do as `handle` does; nobody asks the store for an earlier run's effect where there was no earlier run."""
+        if lease.is_first and "held" not in lease.item.args:
+            return await self._judge(lease.item, lease.content)
+        return await self.handle(lease.item, lease.content)
+
     async def handle(self, item: Item, content: bytes) -> Outcome:
-        """Judge one post and do what the verdict says."""
+        """Judge one post, or act on a held one; what an earlier run of the same item has stored stands."""
         if "held" in item.args:
             return await self._act(item)
         before = await self.site.store.outcome(item.id)
         if before is not None and before.held:  # an earlier run has held it, whatever the rules say now
             return before
+        return await self._judge(item, content, before)
+
+    async def _judge(self, item: Item, content: bytes, before: Ack | None = None) -> Outcome:
+        """Judge one post and do what the verdict says."""
         current = await self.site.lists.current(item.list_id)
         if current is None:
             return Shunt("unknown-list", f"there is no list {item.list_id} any more")

@@ -19,6 +19,7 @@ class Lent(Protocol):
     content: bytes
     attempt: int
     notes: tuple[Note, ...]
+    is_first: bool  # nobody has worked on it before: it cannot have had an effect
     lost: bool
 
     async def progress(self, note: Note) -> bool:

@@ -1,7 +1,8 @@
 """The site that a handler works for: settings, clock, log, the lists as they are now, and effects on the list store.
 
-The store is synchronous and may wait for a lock, so every call runs in a thread. What it needs is imported when it is first asked
-for: outgoing never asks, and stays at 30 MB. Raises StoreAway when the store is away, which the loop makes a Retry without blame.
+The store is synchronous and may wait for a lock, so every call runs in a thread; only whether the snapshot in memory is the newest is asked at once,
+where that waits for nobody. What it needs is imported when it is first asked for: outgoing never asks, and stays at 30 MB. Raises StoreAway when the
+store is away, which the loop makes a Retry without blame.
 """
 
 import asyncio
@@ -89,25 +90,27 @@ class Lists:
     async def current(self, list_id: ListId) -> Current | None:
         """Return a list as it is now, None when there is no such list (any more)."""
 
-        def look() -> Current | None:
-            directory = self._refreshed()
-            mailing_list = directory.mailing_list(list_id)
-            if mailing_list is None:
-                return None
-            bounces = list_address(mailing_list, "bounce", suffixes=directory.suffixes)
-            return Current(mailing_list, bounces, directory)
-
         from lists.address import list_address
 
-        return await self._run(look)
+        directory = await self.refresh()
+        mailing_list = directory.mailing_list(list_id)
+        if mailing_list is None:
+            return None
+        return Current(
+            mailing_list, list_address(mailing_list, "bounce", suffixes=directory.suffixes), directory
+        )
 
     async def audience(self, list_id: ListId) -> "Audience":
         """Return who gets a list's posts, as of the last `current`; only incoming asks: in a large list that moved it takes 0.2 s."""
         directory = await self.refresh() if self._directory is None else self._directory
-        return await self._run(lambda: directory.audience(list_id))
+        known = directory.known_audience(list_id)
+        return await self._run(lambda: directory.audience(list_id)) if known is None else known
 
     async def refresh(self) -> "Directory":
         """Return the directory, brought up to date; its judge methods answer from memory."""
+        directory = self._directory
+        if directory is not None and directory.glance():
+            return directory  # two hops between threads cost ten times the question
         return await self._run(self._refreshed)
 
     async def bounces_address(self, list_id: ListId) -> str:

@@ -32,9 +32,14 @@ def test_a_message_goes_through_two_queues(tmp_path: Path, loop: str) -> None:
             assert await front.publish([item], b"a post") == (item.id,)
             lease = await anext(incoming)
             assert (lease.item.id, lease.content, lease.attempt) == (item.id, b"a post", 1)
+            assert lease.is_first
             assert await lease.ack([make_output(item, "outgoing", content=0)], [b"with a footer"])
             lease = await anext(outgoing)
             assert (lease.item.root_id, lease.content) == (item.id, b"with a footer")
+            assert lease.is_first
+            lease.give_back()
+            lease = await anext(outgoing)
+            assert not lease.is_first
             assert await lease.ack()
 
     with running_bus(tmp_path) as bus:

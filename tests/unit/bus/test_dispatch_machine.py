@@ -61,6 +61,7 @@ class DispatchMachine(RuleBasedStateMachine):
         self.now_ms = self.latest_ms = START_MS
         self.rows: dict[int, Row] = {}  # as the model thinks that they are
         self.fixed: set[int] = set()  # being settled
+        self.unlent: set[int] = set()  # became durable in this life of the bus, and nobody has had them
         self.live: dict[Instance, Live] = {}
         self.begun: dict[int, Instance] = {}
         self.pending: list[tuple[Any, Callable[[Any], None]]] = []
@@ -84,6 +85,7 @@ class DispatchMachine(RuleBasedStateMachine):
         self.dispatch = Dispatch(3, lambda: 0.5)
         self.dispatch.recover(self.journal.recover(), self.now_ms)
         self.passed.clear()
+        self.unlent.clear()
 
     # Mail comes in ------------------------------------------------------------------------------------------------------
 
@@ -98,7 +100,8 @@ class DispatchMachine(RuleBasedStateMachine):
     def _stored(self, result: Stored | SettledRow) -> None:
         for row in result.rows:
             self.rows[row.row] = row
-            self.dispatch.add(row, self.now_ms)
+            self.dispatch.add(row, self.now_ms, is_new=True)
+            self.unlent.add(row.row)
 
     def _submit(self, operation: Any, then: Callable[[Any], None]) -> None:
         self.pending.append((operation, then))
@@ -202,6 +205,12 @@ class DispatchMachine(RuleBasedStateMachine):
             live, row = self.live[grant.instance], self.rows[grant.row]
             self._check_grant(live, row)
             live.in_hand[row.row] = grant.number
+            lease = self.dispatch.lease(grant.instance, grant.number)
+            assert isinstance(lease, Lease)
+            assert lease.is_first == (row.row in self.unlent), (
+                "an effect of an earlier run would be done again"
+            )
+            self.unlent.discard(row.row)
             self._check_turn(row)
             current = [one for one, number in live.in_hand.items() if number]
             assert len(current) <= live.slots

@@ -1,5 +1,6 @@
 """The snapshot: what it says, and that it notices what has changed."""
 
+import gc
 import time
 import timeit
 from collections.abc import Iterator
@@ -72,6 +73,44 @@ def test_a_member_made_a_moment_ago_is_not_refused(store: Store, directory: Dire
     assert directory.refresh()
     assert isinstance(directory.judge("bart@example.net", "ant@example.org"), Taken)
     assert directory.is_current()
+
+
+def test_a_glance_sees_what_moved_for_rcpt_and_for_the_way_out(store: Store, directory: Directory) -> None:
+    gc.collect()  # what SQLAlchemy has let go of must not close the connection
+    assert directory.glance()
+    assert directory.known_audience(ANT) is None  # nobody has asked for it yet
+    audience = directory.audience(ANT)
+    for change in (
+        lambda: store.add_members(ANT, ["bart@example.net"]),
+        lambda: store.set_member(ANT, "bart@example.net", delivery=False),
+    ):
+        change()
+        assert not directory.glance()
+        assert directory.known_audience(ANT) is audience  # as of the last refresh
+        directory.refresh()
+        assert directory.glance()
+        assert directory.known_audience(ANT) is None
+        audience = directory.audience(ANT)
+        assert directory.known_audience(ANT) is audience
+
+
+def test_a_glance_waits_for_no_writer_and_holds_up_none(
+    tmp_path: Path, store: Store, directory: Directory
+) -> None:
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        assert directory.glance()  # one who only prepares is in nobody's way
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        started = time.monotonic()
+        assert not directory.glance()
+        assert time.monotonic() - started < 0.5  # the one who waits would take 2 s
+        connection.exec_driver_sql("ROLLBACK")
+    assert directory.glance()
+    store.create_list("dog@example.org")  # no read is open
+    directory.close()
+    assert not directory.glance()
 
 
 def test_a_list_made_or_removed_is_seen(store: Store, directory: Directory) -> None:
