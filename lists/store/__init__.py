@@ -3,6 +3,9 @@
 `Store` is what the rest of Postroom sees: short transactions, each begun and ended in one call, results whole. It is synchronous (async
 callers use asyncio.to_thread) and may be used from several threads. The nouns are in the modules beside this one, what differs between
 databases in engine.py.
+
+Statements that the mail of every day needs are constants of those modules, made once with `bindparam`: measured with SQLite, making
+one costs three times as much as running it (50 and 14 microseconds).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

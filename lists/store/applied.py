@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, delete, insert, select, tuple_
+from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_
 
 from config.names import ItemId
 from lists.changes import Decision
@@ -14,6 +14,9 @@ from lists.store.reading import StoreRoster
 from lists.store.schema import applied_outcome
 
 TRIM_PAGE = 500  # items asked about at once
+
+_OUTCOME = select(applied_outcome.c.outcome).where(applied_outcome.c.item_id == bindparam("item"))
+_STORE = insert(applied_outcome)
 
 
 def apply_once(
@@ -29,16 +32,13 @@ def apply_once(
         pen = Pen(connection, origin, now_ms)
         for change in decision.changes:
             perform(pen, change)
-        connection.execute(
-            insert(applied_outcome).values(item_id=item_id, created_at=now_ms, outcome=decision.outcome)
-        )
+        connection.execute(_STORE, {"item_id": item_id, "created_at": now_ms, "outcome": decision.outcome})
     return decision.outcome
 
 
 def stored_outcome(connection: Connection, item_id: ItemId) -> bytes | None:
     """Return the outcome that an item's effect was stored with, None when it has had none."""
-    query = select(applied_outcome.c.outcome).where(applied_outcome.c.item_id == item_id)
-    stored = connection.execute(query).scalar()
+    stored = connection.execute(_OUTCOME, {"item": item_id}).scalar()
     return None if stored is None else bytes(stored)
 
 

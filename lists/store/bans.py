@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Select, delete, insert, select
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select
 
 from config.names import ListId
 from lists.errors import NoSuchBan
@@ -10,6 +10,9 @@ from lists.model import Ban
 from lists.store.history import Pen
 from lists.store.schema import ban
 from lists.store.versions import note_change
+
+_BANS = select(ban.c.list_id, ban.c.pattern, ban.c.created_at).order_by(ban.c.list_id, ban.c.pattern)
+_BANS_OF = _BANS.where(ban.c.list_id == bindparam("list"))
 
 
 def add_ban(pen: Pen, list_row: int | None, list_id: ListId, pattern: str) -> bool:
@@ -40,10 +43,7 @@ def _chosen(list_id: ListId, pattern: str) -> Select[int]:
 
 def read_bans(connection: Connection, list_id: ListId | None = None) -> tuple[Ban, ...]:
     """Return the bans of one list ("" for the site's), None: all of them."""
-    query = select(ban.c.list_id, ban.c.pattern, ban.c.created_at).order_by(ban.c.list_id, ban.c.pattern)
-    if list_id is not None:
-        query = query.where(ban.c.list_id == list_id)
+    found = connection.execute(_BANS) if list_id is None else connection.execute(_BANS_OF, {"list": list_id})
     return tuple(
-        Ban(ListId(row[0]), row[1], datetime.fromtimestamp(row[2] / 1000, UTC))
-        for row in connection.execute(query).all()
+        Ban(ListId(row[0]), row[1], datetime.fromtimestamp(row[2] / 1000, UTC)) for row in found.all()
     )

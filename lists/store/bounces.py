@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Column, Connection, Select, and_, bindparam, delete, func, insert, or_, select, update
 
 from config.names import ListId
 from lists.bounces.brake import Topic
@@ -18,6 +18,39 @@ from lists.records import BounceRecord, Evidence, Freeze
 from lists.store.history import Pen, maybe_time, read_time, show, store_time
 from lists.store.schema import bounce_evidence, bounce_record, freeze
 
+_RECORDS = select(bounce_record).where(
+    bounce_record.c.membership_id.in_(bindparam("memberships", expanding=True))
+)
+_FORGET_RECORD = delete(bounce_record).where(bounce_record.c.membership_id == bindparam("membership"))
+_ADD_RECORD = insert(bounce_record)
+_ADD_EVIDENCE = insert(bounce_evidence)
+_NEWEST = (
+    select(bounce_evidence)
+    .where(
+        bounce_evidence.c.list_id == bindparam("list"), bounce_evidence.c.address_key == bindparam("address")
+    )
+    .order_by(bounce_evidence.c.id.desc())
+    .limit(bindparam("most"))
+)
+_FREEZES = (
+    select(freeze)
+    .where(or_(freeze.c.list_id == bindparam("list"), freeze.c.list_id == ""))
+    .order_by(freeze.c.id)
+)
+
+
+def _counting(column: Column[str]) -> Select[int]:
+    """Count the addresses that have bounced under what this column holds."""
+    return select(func.count(bounce_evidence.c.address_key.distinct())).where(
+        bounce_evidence.c.list_id == bindparam("list"),
+        column == bindparam("topic"),
+        bounce_evidence.c.at >= bindparam("since"),
+    )
+
+
+_BOUNCED_AT = _counting(bounce_evidence.c.domain)
+_BOUNCED_SO = _counting(bounce_evidence.c.same_words)
+
 
 def read_record(connection: Connection, membership_id: int) -> BounceRecord:
     """Return where a membership stands; the empty record for one that never bounced."""
@@ -26,8 +59,8 @@ def read_record(connection: Connection, membership_id: int) -> BounceRecord:
 
 def read_records(connection: Connection, membership_ids: Sequence[int]) -> dict[int, BounceRecord]:
     """Return where memberships stand, those that never bounced left out."""
-    query = select(bounce_record).where(bounce_record.c.membership_id.in_(list(membership_ids)))
-    return {row["membership_id"]: _record(row) for row in connection.execute(query).mappings().all()}
+    found = connection.execute(_RECORDS, {"memberships": list(membership_ids)})
+    return {row["membership_id"]: _record(row) for row in found.mappings().all()}
 
 
 def _record(row: Any) -> BounceRecord:
@@ -46,9 +79,9 @@ def write_record(pen: Pen, list_id: str, member: Member, record: BounceRecord) -
     before = read_record(pen.connection, member.id)
     if record == before:
         return
-    pen.connection.execute(delete(bounce_record).where(bounce_record.c.membership_id == member.id))
+    pen.connection.execute(_FORGET_RECORD, {"membership": member.id})
     if record != BounceRecord():
-        pen.connection.execute(insert(bounce_record).values(record_row(member.id, record)))
+        pen.connection.execute(_ADD_RECORD, record_row(member.id, record))
     told = zip(_told(before), _told(record), strict=True)
     pen.note_all(list_id, [(member.address, what, old, new) for (what, old), (_, new) in told if old != new])
 
@@ -89,32 +122,26 @@ def add_evidence(pen: Pen, change: AddBounce) -> None:
     """Keep one bounce."""
     key = address_key(change.address)
     found = change.evidence
-    pen.connection.execute(
-        insert(bounce_evidence).values(
-            at=pen.now_ms,
-            list_id=change.list_id,
-            address_key=key,
-            domain=key.rpartition("@")[2],
-            same_words=found.same_words,
-            day=found.day.isoformat(),
-            bounce_class=found.bounce_class,
-            status=found.status,
-            diagnostic=found.diagnostic[:MAX_DIAGNOSTIC],
-            item_id=found.item_id or pen.origin.item_id,
-        )
-    )
+    row = {
+        "at": pen.now_ms,
+        "list_id": change.list_id,
+        "address_key": key,
+        "domain": key.rpartition("@")[2],
+        "same_words": found.same_words,
+        "day": found.day.isoformat(),
+        "bounce_class": found.bounce_class,
+        "status": found.status,
+        "diagnostic": found.diagnostic[:MAX_DIAGNOSTIC],
+        "item_id": found.item_id or pen.origin.item_id,
+    }
+    pen.connection.execute(_ADD_EVIDENCE, row)
     pen.note(change.list_id, change.address, "bounced", "", f"{found.bounce_class} {found.status}".strip())
 
 
 def read_evidence(connection: Connection, list_id: str, address: str, limit: int) -> tuple[Evidence, ...]:
     """Return the newest bounces of an address, newest first."""
-    query = (
-        select(bounce_evidence)
-        .where(bounce_evidence.c.list_id == list_id, bounce_evidence.c.address_key == address_key(address))
-        .order_by(bounce_evidence.c.id.desc())
-        .limit(limit)
-    )
-    return tuple(map(evidence_of, connection.execute(query).mappings().all()))
+    chosen = {"list": list_id, "address": address_key(address), "most": limit}
+    return tuple(map(evidence_of, connection.execute(_NEWEST, chosen).mappings().all()))
 
 
 def evidence_of(row: Any) -> Evidence:
@@ -132,12 +159,9 @@ def evidence_of(row: Any) -> Evidence:
 
 def count_bounced(connection: Connection, list_id: str, since: datetime, topic: Topic) -> int:
     """Return how many different addresses of a list have bounced under a topic since."""
-    columns = bounce_evidence.c
-    column = columns.same_words if topic.is_text else columns.domain
-    query = select(func.count(columns.address_key.distinct())).where(
-        columns.list_id == list_id, column == topic.name.partition(":")[2], columns.at >= store_time(since)
-    )
-    return int(connection.execute(query).scalar_one())
+    query = _BOUNCED_SO if topic.is_text else _BOUNCED_AT
+    chosen = {"list": list_id, "topic": topic.name.partition(":")[2], "since": store_time(since)}
+    return int(connection.execute(query, chosen).scalar_one())
 
 
 def expired_on(connection: Connection, list_id: str, day: date) -> tuple[str, ...]:
@@ -199,9 +223,6 @@ def lift_freeze(pen: Pen, change: LiftFreeze) -> None:
 
 def read_freezes(connection: Connection, list_id: str) -> tuple[Freeze, ...]:
     """Return the freezes of a list and of the whole site."""
-    query = (
-        select(freeze).where(or_(freeze.c.list_id == list_id, freeze.c.list_id == "")).order_by(freeze.c.id)
-    )
     return tuple(
         Freeze(
             id=row["id"],
@@ -211,5 +232,5 @@ def read_freezes(connection: Connection, list_id: str) -> tuple[Freeze, ...]:
             until=read_time(row["until"]),
             told_at=maybe_time(row["told_at"]),
         )
-        for row in connection.execute(query).mappings().all()
+        for row in connection.execute(_FREEZES, {"list": list_id}).mappings().all()
     )

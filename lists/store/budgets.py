@@ -2,27 +2,33 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from lists.changes import SpendBudget
 from lists.gate import Spent
 from lists.store.history import store_time
 from lists.store.schema import mail_budget
 
+_SPENT = select(mail_budget.c.since, mail_budget.c.count).where(mail_budget.c.key == bindparam("whose"))
+_SPEND = (
+    update(mail_budget)
+    .where(mail_budget.c.key == bindparam("whose"))
+    .values(since=bindparam("since_ms"), count=bindparam("number"))
+)
+_BEGIN = insert(mail_budget)
+
 
 def spend(connection: Connection, change: SpendBudget) -> None:
     """Write an address's row."""
-    values = {"since": change.spent.since_ms, "count": change.spent.count}
-    chosen = mail_budget.c.key == change.key
-    if not connection.execute(update(mail_budget).where(chosen).values(values)).rowcount:
-        connection.execute(insert(mail_budget).values(values | {"key": change.key}))
+    since_ms, count = change.spent.since_ms, change.spent.count
+    row = {"whose": change.key, "since_ms": since_ms, "number": count}
+    if not connection.execute(_SPEND, row).rowcount:
+        connection.execute(_BEGIN, {"key": change.key, "since": since_ms, "count": count})
 
 
 def read_spent(connection: Connection, key: str) -> Spent:
     """Return an address's row; an empty one for an address that had nothing."""
-    row = connection.execute(
-        select(mail_budget.c.since, mail_budget.c.count).where(mail_budget.c.key == key)
-    ).first()
+    row = connection.execute(_SPENT, {"whose": key}).first()
     return Spent() if row is None else Spent(int(row[0]), int(row[1]))
 
 

@@ -14,6 +14,7 @@ from lists.store.schema import history
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Entry = tuple[str, str, str, str]  # address as written, what, old, new
+_ADD = insert(history)
 
 
 class Pen:
@@ -51,7 +52,7 @@ class Pen:
             for address, what, old, new in entries
         ]
         if rows:
-            self.connection.execute(insert(history), rows)
+            self.connection.execute(_ADD, rows)
 
 
 def show(value: object) -> str:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
-from sqlalchemy import Connection, delete, insert, or_, select
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select
 
 from config.names import ListId
 from lists.address import list_id_of
@@ -18,6 +18,14 @@ from lists.store.versions import note_change
 
 # The execution option in which every connection has [site] domain_aliases.
 ALIASES: Final = "domain_aliases"
+
+_ROWS = select(mailing_list.c.id, mailing_list.c.list_id, mailing_list.c.address)
+_AT = _ROWS.where(mailing_list.c.address == bindparam("key"))
+_NAMED = _ROWS.where(
+    or_(mailing_list.c.list_id == bindparam("key"), mailing_list.c.address == bindparam("key"))
+)
+_SETTINGS = select(setting.c.list_row, setting.c.name, setting.c.value)
+_SETTINGS_OF = _SETTINGS.where(setting.c.list_row.in_(bindparam("rows", expanding=True)))
 
 
 def create_list(pen: Pen, address: str, settings: ListSettings) -> MailingList:
@@ -82,13 +90,13 @@ def _write_settings(connection: Connection, row: int, settings: ListSettings) ->
 
 def read_settings(connection: Connection, rows: Iterable[int] | None = None) -> dict[int, ListSettings]:
     """Return the settings of lists by row; None: of every list that has any but the defaults."""
-    query = select(setting.c.list_row, setting.c.name, setting.c.value)
     found: dict[int, dict[str, str]] = {}
-    if rows is not None:
-        wanted = list(rows)
-        query = query.where(setting.c.list_row.in_(wanted))
-        found = {row: {} for row in wanted}
-    for row, name, value in connection.execute(query).all():
+    if rows is None:
+        result = connection.execute(_SETTINGS)
+    else:
+        found = {row: {} for row in rows}
+        result = connection.execute(_SETTINGS_OF, {"rows": list(found)})
+    for row, name, value in result.all():
         found.setdefault(row, {})[name] = value
     return {row: from_rows(values) for row, values in found.items()}
 
@@ -99,14 +107,11 @@ def find_row(connection: Connection, text: str) -> tuple[int, ListId, str]:
     An address in another name of a domain counts too, unless a list has it itself; Store tells every connection the names.
     """
     key = address_key(text.strip().strip("<>"))
-    query = select(mailing_list.c.id, mailing_list.c.list_id, mailing_list.c.address)
-    found = connection.execute(
-        query.where(or_(mailing_list.c.list_id == key, mailing_list.c.address == key))
-    ).first()
+    found = connection.execute(_NAMED, {"key": key}).first()
     name, at, domain = key.rpartition("@")
     behind = connection.get_execution_options().get(ALIASES, {}).get(domain) if at else None
     if found is None and behind is not None:
-        found = connection.execute(query.where(mailing_list.c.address == f"{name}@{behind}")).first()
+        found = connection.execute(_AT, {"key": f"{name}@{behind}"}).first()
     if found is None:
         raise NoSuchList(text, _nearest(connection, key))
     return int(found[0]), ListId(found[1]), str(found[2])

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    Select,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -50,6 +49,38 @@ _COLUMNS = (
     membership.c.hide_address,
 )
 _FROM = select(*_COLUMNS).join(address, address.c.address_key == membership.c.address_key)
+_OF_ADDRESS = _FROM.where(
+    membership.c.list_row == bindparam("row"), membership.c.address_key == bindparam("key")
+)
+_MEMBER = _OF_ADDRESS.where(membership.c.role == bindparam("role"))
+_ROLES = _OF_ADDRESS.order_by(membership.c.role)
+_AMONG = _FROM.where(
+    membership.c.list_row == bindparam("row"),
+    membership.c.role == bindparam("role"),
+    membership.c.address_key.in_(bindparam("keys", expanding=True)),
+).order_by(membership.c.address_key)
+_BY_ID = (
+    _FROM.join(mailing_list, mailing_list.c.id == membership.c.list_row)
+    .add_columns(mailing_list.c.list_id)
+    .where(membership.c.id == bindparam("number"))
+)
+_WITH_ROLES = (
+    select(address.c.address)
+    .join(membership, address.c.address_key == membership.c.address_key)
+    .where(
+        membership.c.list_row == bindparam("row"), membership.c.role.in_(bindparam("roles", expanding=True))
+    )
+)
+_KNOWN_MEMBERS = select(membership.c.address_key).where(
+    membership.c.list_row == bindparam("row"),
+    membership.c.role == bindparam("role"),
+    membership.c.address_key.in_(bindparam("keys", expanding=True)),
+)
+_KNOWN_ADDRESSES = select(address.c.address_key).where(
+    address.c.address_key.in_(bindparam("keys", expanding=True))
+)
+_ADD_MEMBERS = insert(membership)
+_ADD_ADDRESSES = insert(address)
 
 
 def _member(row: Sequence[Any]) -> Member:
@@ -64,14 +95,8 @@ def add_members(pen: Pen, row: int, list_id: str, joining: Sequence[JoinMember],
     by_key: dict[str, JoinMember] = {}
     for each in joining:
         by_key.setdefault(address_key(each.address), each)
-    known = _known(
-        pen.connection,
-        select(membership.c.address_key).where(
-            membership.c.list_row == row,
-            membership.c.role == role,
-            membership.c.address_key.in_(list(by_key)),
-        ),
-    )
+    chosen = {"row": row, "role": role, "keys": list(by_key)}
+    known = set(pen.connection.execute(_KNOWN_MEMBERS, chosen).scalars())
     missing = {key: each for key, each in by_key.items() if key not in known}
     if not missing:
         return 0
@@ -89,7 +114,7 @@ def add_members(pen: Pen, row: int, list_id: str, joining: Sequence[JoinMember],
         }
         for key, each in missing.items()
     ]
-    pen.connection.execute(insert(membership), values)
+    pen.connection.execute(_ADD_MEMBERS, values)
     pen.note_all(list_id, [(each.address, "joined", "", role) for each in missing.values()])
     if role in ROLES_OF_RCPT:
         note_change(pen.connection, [row])
@@ -98,18 +123,14 @@ def add_members(pen: Pen, row: int, list_id: str, joining: Sequence[JoinMember],
 
 def add_addresses(connection: Connection, by_key: dict[str, str], now_ms: int) -> None:
     """Write down the addresses that are not known yet; one that is keeps its first spelling."""
-    known = _known(connection, select(address.c.address_key).where(address.c.address_key.in_(list(by_key))))
+    known = set(connection.execute(_KNOWN_ADDRESSES, {"keys": list(by_key)}).scalars())
     rows = [
         {"address_key": key, "address": written, "created_at": now_ms}
         for key, written in by_key.items()
         if key not in known
     ]
     if rows:
-        connection.execute(insert(address), rows)
-
-
-def _known(connection: Connection, query: Select[str]) -> set[str]:
-    return set(connection.execute(query).scalars())
+        connection.execute(_ADD_ADDRESSES, rows)
 
 
 def remove_members(pen: Pen, row: int, list_id: str, addresses: Sequence[str], role: Role | None) -> int:
@@ -133,10 +154,6 @@ def remove_members(pen: Pen, row: int, list_id: str, addresses: Sequence[str], r
     return len(going)
 
 
-def _is(row: int, key: str, role: str) -> ColumnElement[bool]:
-    return and_(membership.c.list_row == row, membership.c.address_key == key, membership.c.role == role)
-
-
 def list_members(
     connection: Connection, row: int, role: Role | None, after: str, limit: int
 ) -> tuple[Member, ...]:
@@ -156,44 +173,35 @@ def list_members(
 
 def find_member(connection: Connection, row: int, written: str, role: Role = "member") -> Member | None:
     """Return one membership by address, any spelling of it."""
-    found = connection.execute(_FROM.where(_is(row, address_key(written), role))).first()
+    chosen = {"row": row, "key": address_key(written), "role": role}
+    found = connection.execute(_MEMBER, chosen).first()
     return _member(found) if found else None
 
 
 def member_by_id(connection: Connection, number: int) -> tuple[ListId, Member] | None:
     """Return a membership by its number, with its list."""
-    query = _FROM.join(mailing_list, mailing_list.c.id == membership.c.list_row).add_columns(
-        mailing_list.c.list_id
-    )
-    found = connection.execute(query.where(membership.c.id == number)).first()
+    found = connection.execute(_BY_ID, {"number": number}).first()
     return None if found is None else (ListId(found[-1]), _member(found[:-1]))
 
 
 def memberships_of(connection: Connection, row: int, written: str) -> tuple[Member, ...]:
     """Return every role that an address has in a list."""
-    query = _FROM.where(membership.c.list_row == row, membership.c.address_key == address_key(written))
-    return tuple(map(_member, connection.execute(query.order_by(membership.c.role)).all()))
+    chosen = {"row": row, "key": address_key(written)}
+    return tuple(map(_member, connection.execute(_ROLES, chosen).all()))
 
 
 def members_among(
     connection: Connection, row: int, addresses: Iterable[str], role: Role
 ) -> tuple[Member, ...]:
     """Return the memberships that any of these addresses has in a role, in order of key."""
-    keys = [address_key(each) for each in addresses]
-    query = _FROM.where(
-        membership.c.list_row == row, membership.c.role == role, membership.c.address_key.in_(keys)
-    )
-    return tuple(map(_member, connection.execute(query.order_by(membership.c.address_key)).all()))
+    chosen = {"row": row, "role": role, "keys": [address_key(each) for each in addresses]}
+    return tuple(map(_member, connection.execute(_AMONG, chosen).all()))
 
 
 def addresses_of(connection: Connection, row: int, roles: Iterable[Role]) -> tuple[str, ...]:
     """Return the addresses that have one of these few-membered roles, each once, sorted."""
-    query = (
-        select(address.c.address)
-        .join(membership, address.c.address_key == membership.c.address_key)
-        .where(membership.c.list_row == row, membership.c.role.in_(list(roles)))
-    )
-    return tuple(sorted(set(connection.execute(query).scalars())))
+    found = connection.execute(_WITH_ROLES, {"row": row, "roles": list(roles)})
+    return tuple(sorted(set(found.scalars())))
 
 
 def count_members(connection: Connection, row: int, role: Role) -> int:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from config.names import ListId
 from lists.mailbox import address_key
@@ -19,6 +19,11 @@ from lists.store.versions import note_change
 
 Lists = dict[int, ListId]  # row and list-id
 MANY: Final = 5000  # keys in one question; SQLite takes 32,766
+
+_OF_PERSON = select(address.c.address).where(
+    address.c.person_id
+    == select(address.c.person_id).where(address.c.address_key == bindparam("key")).scalar_subquery()
+)
 
 
 def link_addresses(pen: Pen, one: str, other: str) -> bool:
@@ -54,8 +59,7 @@ def unlink_addresses(pen: Pen, one: str, other: str) -> bool:
 
 def addresses_of_person(connection: Connection, written: str) -> tuple[str, ...]:
     """Return all addresses of the person who has this one, sorted; of one without a person only itself."""
-    first = select(address.c.person_id).where(address.c.address_key == address_key(written)).scalar_subquery()
-    found = connection.execute(select(address.c.address).where(address.c.person_id == first)).scalars().all()
+    found = connection.execute(_OF_PERSON, {"key": address_key(written)}).scalars().all()
     return tuple(sorted(found)) or (written,)
 
 

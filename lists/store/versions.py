@@ -7,12 +7,21 @@ last one at which its members were more than added to.
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, bindparam, update
 
 from lists.store.schema import mailing_list, version
 
 # The one statement that the front-end runs before a 5xx: on a DBAPI connection, prepared once, the same in both dialects.
 READ_VERSION = "SELECT version, deliveries FROM version WHERE id = 1"
+
+_RAISE = update(version).values(version=version.c.version + 1).returning(version.c.version)
+_RAISE_DELIVERIES = (
+    update(version).values(deliveries=version.c.deliveries + 1).returning(version.c.deliveries)
+)
+_OF_LISTS = update(mailing_list).where(mailing_list.c.id.in_(bindparam("rows", expanding=True)))
+_CHANGED = _OF_LISTS.values(version=bindparam("number"))
+_REWRITTEN = _OF_LISTS.values(version=bindparam("number"), rewritten=bindparam("number"))
+_DELIVERIES = _OF_LISTS.values(deliveries=bindparam("number"))
 
 
 def read_version(connection: Connection) -> tuple[int, int]:
@@ -26,18 +35,14 @@ def note_change(connection: Connection, list_rows: Collection[int] = (), *, rewr
 
     `rewritten`: somebody has left these lists or is judged otherwise, so that reading on where one stopped is not enough.
     """
-    number = connection.execute(
-        update(version).values(version=version.c.version + 1).returning(version.c.version)
-    ).scalar_one()
+    number = int(connection.execute(_RAISE).scalar_one())
     if list_rows:
-        values = {"version": number, "rewritten": number} if rewritten else {"version": number}
-        connection.execute(update(mailing_list).where(mailing_list.c.id.in_(list_rows)).values(values))
-    return int(number)
+        changed = {"rows": list(list_rows), "number": number}
+        connection.execute(_REWRITTEN if rewritten else _CHANGED, changed)
+    return number
 
 
 def note_delivery_change(connection: Connection, list_row: int) -> None:
     """Say that others are to get this list's posts, which RCPT does not look at."""
-    number = connection.execute(
-        update(version).values(deliveries=version.c.deliveries + 1).returning(version.c.deliveries)
-    ).scalar_one()
-    connection.execute(update(mailing_list).where(mailing_list.c.id == list_row).values(deliveries=number))
+    number = connection.execute(_RAISE_DELIVERIES).scalar_one()
+    connection.execute(_DELIVERIES, {"rows": [list_row], "number": number})

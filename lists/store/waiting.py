@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from config.names import ItemId, ListId
 from lists.changes import CloseRequest, MakeToken, OpenRequest, UseToken
@@ -13,44 +13,66 @@ from lists.records import Request, Token
 from lists.store.history import Pen, maybe_time, read_time, store_time
 from lists.store.schema import request, token
 
+_TOKEN = select(token).where(token.c.hash == bindparam("hashed"))
+_ADD_TOKEN = insert(token)
+_USE_TOKEN = (
+    update(token)
+    .where(token.c.hash == bindparam("hashed"), token.c.used_at.is_(None))
+    .values(used_at=bindparam("now_ms"))
+    .returning(token.c.list_id, token.c.address, token.c.purpose, token.c.about)
+)
+_USE_TOKENS_OF = (
+    update(token)
+    .where(
+        token.c.list_id == bindparam("list"),
+        token.c.address_key == bindparam("key"),
+        token.c.purpose == "confirm",
+        or_(token.c.about == bindparam("kind_of"), token.c.about.endswith(bindparam("kind_at_end"))),
+        token.c.used_at.is_(None),
+    )
+    .values(used_at=bindparam("now_ms"))
+)
+_REQUEST = select(request).where(
+    request.c.list_id == bindparam("list"),
+    request.c.address_key == bindparam("key"),
+    request.c.kind == bindparam("kind_of"),
+)
+_REQUEST_BY_ID = select(request).where(request.c.id == bindparam("number"))
+_ADD_REQUEST = insert(request)
+_CLOSE = delete(request).where(request.c.id == bindparam("number"))
+
 # Tokens ---------------------------------------------------------------------------------------------------------------
 
 
 def make_token(pen: Pen, change: MakeToken) -> None:
     """Remember a token; the same again, of an item that made it before, changes nothing."""
-    if pen.connection.execute(select(token.c.id).where(token.c.hash == change.hash)).first():
+    if pen.connection.execute(_TOKEN, {"hashed": change.hash}).first():
         return
-    pen.connection.execute(
-        insert(token).values(
-            hash=change.hash,
-            purpose=change.purpose,
-            list_id=change.list_id,
-            address_key=address_key(change.address),
-            address=change.address,
-            item_id=pen.origin.item_id,
-            about=change.about,
-            created_at=pen.now_ms,
-            expires_at=store_time(change.expires_at),
-        )
-    )
+    row = {
+        "hash": change.hash,
+        "purpose": change.purpose,
+        "list_id": change.list_id,
+        "address_key": address_key(change.address),
+        "address": change.address,
+        "item_id": pen.origin.item_id,
+        "about": change.about,
+        "created_at": pen.now_ms,
+        "expires_at": store_time(change.expires_at),
+    }
+    pen.connection.execute(_ADD_TOKEN, row)
     pen.note(change.list_id, change.address, f"token.{change.purpose}", "", f"sent for {change.about}")
 
 
 def use_token(pen: Pen, change: UseToken) -> None:
     """Use a token up; nothing happens to one that was used, or is not known."""
-    used = pen.connection.execute(
-        update(token)
-        .where(token.c.hash == change.hash, token.c.used_at.is_(None))
-        .values(used_at=pen.now_ms)
-        .returning(token.c.list_id, token.c.address, token.c.purpose, token.c.about)
-    ).first()
+    used = pen.connection.execute(_USE_TOKEN, {"hashed": change.hash, "now_ms": pen.now_ms}).first()
     if used is not None:
         pen.note(used.list_id, used.address, f"token.{used.purpose}", f"sent for {used.about}", "used")
 
 
 def read_token(connection: Connection, token_hash: str) -> Token | None:
     """Return a token, whatever became of it."""
-    row = connection.execute(select(token).where(token.c.hash == token_hash)).mappings().first()
+    row = connection.execute(_TOKEN, {"hashed": token_hash}).mappings().first()
     return None if row is None else _token(row)
 
 
@@ -112,7 +134,7 @@ def open_request(pen: Pen, change: OpenRequest) -> None:
             "item_id": pen.origin.item_id,
             "created_at": pen.now_ms,
         }
-        pen.connection.execute(insert(request).values(values | fixed))
+        pen.connection.execute(_ADD_REQUEST, values | fixed)
     pen.note(
         change.list_id, change.address, f"request.{change.kind}", before.state if before else "", change.state
     )
@@ -122,35 +144,33 @@ def close_request(pen: Pen, change: CloseRequest) -> None:
     """Take a request away, and use its tokens up; nothing happens to one that is gone."""
     before = find_request(pen.connection, change.list_id, change.address, change.kind)
     if before is not None:
-        pen.connection.execute(delete(request).where(request.c.id == before.id))
+        pen.connection.execute(_CLOSE, {"number": before.id})
         _use_tokens_of(pen, before)
         pen.note(change.list_id, before.address, f"request.{change.kind}", before.state, change.result)
 
 
 def _use_tokens_of(pen: Pen, closed: Request) -> None:
     """Let no token of this request work for the next one of the same address: a moderator has agreed to this one alone."""
-    chosen = and_(
-        token.c.list_id == closed.list_id,
-        token.c.address_key == address_key(closed.address),
-        token.c.purpose == "confirm",
-        or_(token.c.about == closed.kind, token.c.about.endswith(f" {closed.kind}")),
-        token.c.used_at.is_(None),
-    )
-    pen.connection.execute(update(token).where(chosen).values(used_at=pen.now_ms))
+    chosen = {
+        "list": closed.list_id,
+        "key": address_key(closed.address),
+        "kind_of": closed.kind,
+        "kind_at_end": f" {closed.kind}",
+        "now_ms": pen.now_ms,
+    }
+    pen.connection.execute(_USE_TOKENS_OF, chosen)
 
 
 def find_request(connection: Connection, list_id: str, address: str, kind: str) -> Request | None:
     """Return the open request of an address."""
-    query = select(request).where(
-        request.c.list_id == list_id, request.c.address_key == address_key(address), request.c.kind == kind
-    )
-    row = connection.execute(query).mappings().first()
+    chosen = {"list": list_id, "key": address_key(address), "kind_of": kind}
+    row = connection.execute(_REQUEST, chosen).mappings().first()
     return None if row is None else _request(row)
 
 
 def read_request(connection: Connection, number: int) -> Request | None:
     """Return an open request by its number."""
-    row = connection.execute(select(request).where(request.c.id == number)).mappings().first()
+    row = connection.execute(_REQUEST_BY_ID, {"number": number}).mappings().first()
     return None if row is None else _request(row)
 
 
