@@ -162,7 +162,7 @@ class ListSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1000,
-            description="One post in so many, chosen by chance, goes out with VERP: each member's copy has a reverse-path of its own, LIST-bounces+TOKEN@, so that a bounce is known to be theirs even if it names nobody or an address behind a forwarding. 0: never; 1: every post. Costs the MTA a mail for each member instead of one for a hundred, so it is 0 by default: most bounces name the address, and what the MTA refuses needs no VERP. Use 1 for a small list whose dead addresses do not go away, 10 for a busy one.",
+            description="One post in so many, chosen by chance, goes out with VERP: each member's copy has a reverse-path of its own, LIST-bounces+TOKEN@, so that a bounce is known to be theirs even if it names nobody or an address behind a forwarding. 0: never; 1: every post, and then a report to LIST-bounces@ without a token scores nobody. Costs the MTA a mail for each member instead of one for a hundred, so it is 0 by default: most bounces name the address, and what the MTA refuses needs no VERP. Use 1 for a small list whose dead addresses do not go away, 10 for a busy one.",
         ),
     ] = 0
     process_bounces: Annotated[

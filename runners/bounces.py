@@ -1,7 +1,8 @@
 """Bounces: what came back to LIST-bounces@ is read, counted for the member whom it concerns, and acted on by rule.
 
-Whose bounce it is says the recipient first: a VERP token that verifies, a probe's token; then Mailman's unsigned VERP, until the configured day. Only without
-any of them the report itself is believed, and only for addresses that are members: whoever forges it can bring about a probe, which
+Whose bounce it is says the recipient first: a VERP token that verifies, a probe's token; then Mailman's unsigned VERP, until the configured day. What came back
+to a signed token is that member's failure even where nothing in it can be read. Only without any token the report itself is believed, and only for
+addresses that are members, and not where each post leaves with a token of its own: whoever forges it can bring about a probe, which
 does not come back. What outgoing reports says so in the args of its item, which no mail from outside has: there a refusal is a fact, and what
 our MTA put off until its time was over (4.4.7) is kept as evidence and told to the owners once a day, but scores nothing. Time-driven steps are items from timekeeping.py. Never answers anybody but members and owners, through the gate.
 """
@@ -85,22 +86,25 @@ class Bounces(Runner):
             return await self._take_due(item, current, int(args["key"]))
         if args.get("due") == UNDELIVERED:
             return await self._sum_up(item, current, date.fromisoformat(args["key"]))
-        report = await self._read(content)
+        report = await self._read(content, item.reverse_path)
         expired = [failure for failure in report.failures if is_own and failure.status == EXPIRED]
         if expired:
             return await self._note_expired(item, current, expired)
         if not current.mailing_list.settings.process_bounces:
             return self._ignore(item, "process_bounces is off")
+        token = self._token_of(item, current)
+        if report.kind in ("failure", "complaint") or (
+            report.failures and self._is_signed(item.list_id, token)
+        ):
+            return await self._count(item, current, report, token)
         if report.kind in ("automatic", "unreadable"):
             return self._ignore(item, f"{report.kind}: {report.reason}")
-        if report.kind == "unknown":
-            return self._pass_on(item, current)
-        return await self._count(item, current, report)
+        return self._pass_on(item, current)
 
-    async def _read(self, content: bytes) -> Report:
+    async def _read(self, content: bytes, reverse_path: str) -> Report:
         if len(content) < IN_THREAD:
-            return read_report(content)
-        return await asyncio.to_thread(read_report, content)
+            return read_report(content, reverse_path)
+        return await asyncio.to_thread(read_report, content, reverse_path)
 
     def _ignore(self, item: Item, why: str) -> Ack:
         self.site.log.info("bounce.ignored", recipient=item.recipient, message_id=item.message_id, why=why)
@@ -118,15 +122,16 @@ class Bounces(Runner):
 
     # Counting ---------------------------------------------------------------------------------------------------------
 
-    async def _count(self, item: Item, current: Current, report: Report) -> Outcome:
-        token = self._token_of(item.recipient, current)
+    async def _count(self, item: Item, current: Current, report: Report, token: str | None) -> Outcome:
+        always_verp = current.mailing_list.settings.verp_delivery_interval == 1
+        needs_token = always_verp and not is_our_report(read_args(item))
 
         def work(draft: Draft) -> None:
-            self._judge(draft, report, token)
+            self._judge(draft, report, token, needs_token=needs_token)
 
         return await self._decide(item, current, work, "bounce")
 
-    def _judge(self, draft: Draft, report: Report, token: str) -> None:
+    def _judge(self, draft: Draft, report: Report, token: str | None, *, needs_token: bool) -> None:
         """Find the members whom a report concerns, and count for each."""
         case, roster, list_id = Case(draft), draft.roster, draft.list_id
         addressed = self._find_addressed(roster, list_id, token)
@@ -140,8 +145,12 @@ class Bounces(Runner):
             if permanent:
                 case.failed([(addressed.member, _failure_of(addressed.member, permanent))])
             return None
-        if token:  # a token that names nobody: forged, too old, or of somebody who has left
+        if token is not None:  # one that names nobody: forged, too old, empty, or of somebody who has left
             return draft.note("bounce.ignored", why="the token of the recipient is nobody's")
+        if needs_token:
+            return draft.note(
+                "bounce.ignored", why="every post of this list has a token, this report has none"
+            )
         named = ((_find_member(roster, list_id, failure.addresses), failure) for failure in permanent)
         case.failed([(member, failure) for member, failure in named if member is not None])
         if not draft.notes:
@@ -212,11 +221,23 @@ class Bounces(Runner):
 
     # Whose it is ------------------------------------------------------------------------------------------------------
 
-    def _token_of(self, recipient: str, current: Current) -> str:
-        taken = current.directory.judge("", recipient)
-        return taken.destination.token if isinstance(taken, Taken) else ""
+    def _token_of(self, item: Item, current: Current) -> str | None:
+        """Return what stands behind the delimiter, None where there is no delimiter."""
+        taken = current.directory.judge("", item.recipient)
+        if not isinstance(taken, Taken):
+            return None
+        local = taken.destination.address.rpartition("@")[0]
+        return taken.destination.token or ("" if local.endswith(current.suffixes.delimiter) else None)
 
-    def _find_addressed(self, roster: Roster, list_id: ListId, token: str) -> Addressed:
+    def _is_signed(self, list_id: ListId, token: str | None) -> bool:
+        """Did we make this token, for a probe or a post of late? Nothing is looked up."""
+        if not token:
+            return False
+        key = self._office.key
+        is_verp = read_verp(key, list_id, token, self._today(), VERP_DAYS) is not None
+        return is_verp or is_genuine(key, "probe", list_id, token)
+
+    def _find_addressed(self, roster: Roster, list_id: ListId, token: str | None) -> Addressed:
         """Look up what stands behind the delimiter of the recipient."""
         if not token:
             return Addressed()

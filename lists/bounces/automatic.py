@@ -17,7 +17,7 @@ MAX_SUBJECT: Final = 300  # characters looked at
 _SUBJECT: Final = re.compile(
     r"out of (?:the )?office|auto(?:matic)?[- ]?(?:reply|response|responder|antwort)|autorespon[ds]|auto:|automat(?:ische|ic) antwort"
     r"|on vacation|vacation (?:message|reply|notice)|away from (?:my|the) (?:mail|office|desk)|i am away|(?:am|bin) (?:nicht im|ausser) "
-    r"|abwesen(?:d|heit)|abwezig|absen(?:t|ce) (?:du bureau|de|from)|fuori (?:sede|ufficio)|fora do escrit|fuera de la oficina|autoodpowied|nieobecn"
+    r"|abwesen(?:d|heit)|abwezig|absen(?:t|ce) (?:du bureau|de|from)|fuori (?:sede|ufficio)|fora do escrit|fuera de la oficina|autoodpowied|automatyczna odpowied|nieobecn"
     r"|confirm (?:your|that you)|please (?:confirm|verify)|verification (?:required|request)|challenge|whitelist|spam ?arrest|boxbe|action required:"
     r"|(?:we|have) received your (?:mail|message|e-mail|request)|ticket (?:#|received)|thank you for (?:contacting|your)|unmonitored|no longer (?:monitored|used)",
     re.IGNORECASE,
@@ -34,7 +34,7 @@ def why_automatic(message: Message) -> str:
 
     What comes from a mailer is never one: older MTAs mark their bounces with Auto-Submitted: auto-replied, too.
     """
-    if _MAILER.search(field(message, "from")):
+    if is_from_mailer(message):
         return ""
     submitted = field(message, "auto-submitted").lower()
     if submitted.startswith(("auto-replied", "auto-notified")):
@@ -48,6 +48,11 @@ def why_automatic(message: Message) -> str:
     if field(message, "x-precedence").lower() == "auto_reply":
         return "x-precedence"
     return "subject" if _SUBJECT.search(_shown_subject(message)) else ""
+
+
+def is_from_mailer(message: Message) -> bool:
+    """Does From: name the software that delivers mail?"""
+    return _MAILER.search(field(message, "from")) is not None
 
 
 def _shown_subject(message: Message) -> str:

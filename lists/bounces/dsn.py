@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from lists.bounces.failure import Failure, make_failure
+from lists.bounces.failure import Failure, classify, make_failure
 from lists.bounces.parts import MAX_RECIPIENTS, field, find_part, own_text, words_about
 
 MAX_WORDS: Final = 64 * 1024  # characters of what is written to a person
@@ -96,6 +96,8 @@ def _failure(block: Message, addresses: tuple[str, ...], words: str, *, failed: 
     """Make a failure of a block; where it gives no reason, what is written to the person may."""
     kind, separator, said = field(block, "diagnostic-code").partition(";")
     diagnostic = said if separator else kind
+    if classify(field(block, "status"), diagnostic) == "other":  # X.400 gateways say there what they mean
+        diagnostic = f"{diagnostic} {field(block, 'x400-supplementary-info')}"
     if not diagnostic.strip():
         comments = _COMMENT.findall(f"{field(block, 'status')} {field(block, 'action')}")
         diagnostic = " ".join(comments)

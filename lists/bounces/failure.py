@@ -20,7 +20,8 @@ _CODE = re.compile(r"(?<![\d.])([45])\d\d(?![\d.])")
 class Failure(Struct, frozen=True):
     """One recipient that a mail could not be delivered to."""
 
-    addresses: tuple[str, ...]  # whom it may mean, the likeliest first: the roster decides
+    # whom it may mean, the likeliest first: the roster decides; (): it names nobody
+    addresses: tuple[str, ...]
     status: str = ""  # enhanced, RFC 3463; "" when the report gives none
     diagnostic: str = ""  # what the other side said, one line
     is_permanent: bool = True
@@ -30,7 +31,8 @@ class Failure(Struct, frozen=True):
 class Report(Struct, frozen=True):
     """What one mail to LIST-bounces@ turned out to be."""
 
-    kind: Literal["failure", "complaint", "automatic", "unknown", "unreadable"]
+    # returned: it came back, but names nobody; its one failure is of whom a signed token of its recipient names
+    kind: Literal["failure", "returned", "complaint", "automatic", "unknown", "unreadable"]
     failures: tuple[Failure, ...] = ()
     complained: tuple[str, ...] = ()  # addresses whose owner called our mail spam, RFC 5965
     original_from: str = (

@@ -25,6 +25,10 @@ logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)  # it logs what it 
 _NOT_ASCII = bytes([octet if octet < 0x80 else ord("?") for octet in range(256)])
 _FROM = re.compile(rb"^from:", re.MULTILINE | re.IGNORECASE)
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
+# Sendmail's own words for one recipient, before the transcript of a session that may have been about others too.
+_SENDMAIL = re.compile(
+    r"(?m)^<?(\S{3,320}?)>?[ \t]*\r?\n[ \t]+\(reason: ([^\r\n]{1,500})\)(?:[ \t]*\r?\n[ \t]+\(expanded from: <?([^\s<>()]{3,320})>?\))?"
+)
 
 
 def guess_failures(content: bytes) -> tuple[Failure, ...]:
@@ -42,11 +46,25 @@ def guess_failures(content: bytes) -> tuple[Failure, ...]:
 
 def _failures(found: Iterable[bytes], text: str, *, failed: bool) -> tuple[Failure, ...]:
     addresses = sorted(address.decode("ascii", "replace").strip() for address in found)[:MAX_FOUND]
-    words = {address: words_about(address, text) for address in addresses if "@" in address}
+    reasons = _sendmail_reasons(text)
+    words = {
+        address: reasons.get(address.lower()) or words_about(address, text)
+        for address in addresses
+        if "@" in address
+    }
     return tuple(
         make_failure((address,), "", said, permanent=failed and not is_transient(said))
         for address, said in words.items()
     )
+
+
+def _sendmail_reasons(text: str) -> dict[str, str]:
+    """Return what sendmail says of an address, and of the one that it was expanded from."""
+    reasons = {}
+    for found in _SENDMAIL.finditer(text) if "(reason: " in text else ():
+        for address in filter(None, (found[1], found[3])):
+            reasons[address.lower()] = found[2]
+    return reasons
 
 
 def _tame(content: bytes) -> bytes:

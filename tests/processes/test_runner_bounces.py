@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from config.settings import NoticeSettings, OutgoingSettings
 from lists.model import Member
 from lists.secret import load_site_key
 from lists.tokens import make_verp
+from runners.results import REPORTED_BY
+from runners.timekeeping import packed
 from tests.support.bounces import block, make_dsn
 from tests.support.bus_process import wait_until
 from tests.support.runners import RunnerSite
@@ -43,15 +46,30 @@ class Story:
         wait_until(lambda: time.monotonic() > seen)
 
     def bounce(
-        self, address: str, *, to: str = "ant-bounces@example.org", said: str = "", status: str = "5.1.1"
+        self,
+        address: str,
+        *,
+        to: str = "ant-bounces@example.org",
+        said: str = "",
+        status: str = "5.1.1",
+        **fields: Any,
     ) -> None:
         """Let a mail to `address` come back, and wait until that was handled."""
-        self.number += 1
-        report = make_dsn(block(address, status=status, said=said or f"550 {status} no such user"))
-        self.site.post(
-            to, report, "bounces", list_id="ant.example.org", reverse_path="", message_id=f"<{self.number}@x>"
+        self.receive(
+            make_dsn(block(address, status=status, said=said or f"550 {status} no such user")), to, **fields
         )
+
+    def receive(self, octets: bytes, to: str, reverse_path: str = "", **fields: Any) -> None:
+        """Let any mail come, and wait until it was handled."""
+        self.number += 1
+        fields |= {"list_id": "ant.example.org", "message_id": f"<{self.number}@x>"}
+        self.site.post(to, octets, "bounces", reverse_path=reverse_path, **fields)
         self.site.wait_empty("bounces")
+
+    def token(self, address: str) -> str:
+        """Return what signs a post of today to a member."""
+        member = self.member(address)
+        return make_verp(load_site_key(self.site.settings), ANT_ID, member.id, member.joined_at.date())
 
     def bounce_all(self, addresses: Sequence[str]) -> None:
         """Let one mail to all of them come back, as one report."""
@@ -156,15 +174,77 @@ def test_a_member_who_recovers_is_forgotten(tmp_path: Path) -> None:
 
 def test_a_token_says_whose_bounce_it_is_and_a_forged_one_counts_for_nobody(tmp_path: Path) -> None:
     with telling(tmp_path, ["anne@example.net", "bart@example.net"]) as story:
-        anne = story.member("anne@example.net")
-        key = load_site_key(story.site.settings)
-        token = make_verp(key, ANT_ID, anne.id, anne.joined_at.date())
+        token = story.token("anne@example.net")
         story.bounce("forwarded@elsewhere.example", to=f"ant-bounces+{token}@example.org")
         assert story.score("anne@example.net") == 1, "wherever it was forwarded to"
         forged = token[:5] + ("a" if token[5] != "a" else "b") + token[6:]
         story.bounce("bart@example.net", to=f"ant-bounces+{forged}@example.org")
         story.bounce("bart@example.net", to="ant-bounces+bart=example.net@example.org")
         assert story.score("bart@example.net") == 0
+
+
+def test_an_empty_token_counts_for_nobody(tmp_path: Path) -> None:
+    with telling(tmp_path, ["anne@example.net"]) as story:
+        story.bounce("anne@example.net", to="ant-bounces+@example.org")
+        story.bounce("anne@example.net", to='"ant-bounces+"@example.org')
+        assert story.score("anne@example.net") == 0
+        whys = [line["why"] for line in story.site.lines("bounce.ignored")]
+        assert whys == ["the token of the recipient is nobody's"] * 2
+
+
+def test_where_every_post_has_a_token_a_report_without_one_counts_for_nobody(tmp_path: Path) -> None:
+    """But what our own outgoing reports is a fact."""
+    with telling(tmp_path, ["anne@example.net"], ["verp_delivery_interval=1"]) as story:
+        story.bounce("anne@example.net")
+        assert story.score("anne@example.net") == 0
+        (line,) = story.site.lines("bounce.ignored")
+        assert line["why"] == "every post of this list has a token, this report has none"
+        token = story.token("anne@example.net")
+        story.bounce("anne@example.net", to=f"ant-bounces+{token}@example.org")
+        assert story.score("anne@example.net") == 1
+        story.wait_days(1)
+        story.bounce("anne@example.net", args={REPORTED_BY: packed("outgoing")})
+        assert story.score("anne@example.net") == 2
+
+
+UNKNOWN = b"From: mx@example.net\r\nSubject: Mail returned\r\n\r\nUser unknown.\r\n"
+NESTED = b"Content-Type: multipart/x; boundary=b\r\n\r\n--b\r\n" * 3000
+SEASIDE = b"From: anne@example.net\r\nSubject: Re: hello\r\n\r\nI am at the sea until Monday.\r\n"
+
+
+@pytest.mark.parametrize(
+    ("octets", "reverse_path", "score"),
+    [
+        (UNKNOWN, "", 1.0),
+        (UNKNOWN, "mx@example.net", 0),
+        (NESTED, "", 0.5),
+        (NESTED, "mx@example.net", 0),
+        (SEASIDE, "", 0),
+    ],
+)
+def test_what_came_back_to_a_signed_token_counts_for_its_member(
+    tmp_path: Path, octets: bytes, reverse_path: str, score: float
+) -> None:
+    """Nobody can read whom it names; the token says it. Without the token, or with a forged one, it counts for nobody."""
+    with telling(tmp_path, ["anne@example.net"]) as story:
+        token = story.token("anne@example.net")
+        forged = token[:5] + ("a" if token[5] != "a" else "b") + token[6:]
+        for recipient in ("ant-bounces@example.org", f"ant-bounces+{forged}@example.org"):
+            story.receive(octets, recipient, reverse_path)
+        assert story.score("anne@example.net") == 0
+        story.receive(octets, f"ant-bounces+{token}@example.org", reverse_path)
+        assert story.score("anne@example.net") == score
+        assert story.site.shunts() == []
+
+
+def test_a_probe_that_came_back_in_a_form_that_nobody_can_read_has_come_back(tmp_path: Path) -> None:
+    with telling(tmp_path, ["anne@example.net"], ["bounce_score_threshold=1"]) as story:
+        story.bounce("anne@example.net")
+        (probe,) = story.mails("anne@example.net", "still work")
+        story.receive(SEASIDE, probe.reverse_path, "")
+        assert story.member("anne@example.net").delivery_status == "enabled"
+        story.receive(UNKNOWN, probe.reverse_path, "")
+        assert story.member("anne@example.net").delivery_status == "by_bounces"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ EVERY_FOURTH = {
 HARD = {
     "flufl/dsn_01.txt": FULL,  # a comment behind the status says so
     "flufl/dsn_03.txt": OTHER,  # the message was too big
+    "flufl/dsn_09.txt": POLICY,  # a field of an X.400 gateway says so
     "flufl/dsn_18.txt": BAD,  # only the text says why
     "flufl/llnl_01.txt": BAD,
     "flufl/newmailru_01.txt": FULL,
@@ -100,6 +101,7 @@ HARD = {
     "parser/warning-4.msg": FULL,
     "parser/warning-7.msg": FULL,
     "parser/warning-8.msg": DELAYED,
+    "parser/warning-9.msg": POLICY,  # the reason, not the "user unknown" that another server said in the same session
 }
 LABELS = EVERY_FOURTH | HARD
 
@@ -123,4 +125,13 @@ AUTOMATIC = frozenset(
 NOT_FAILED = {
     "flufl/simple_44.txt": "4.4.4 alone is never permanent",
     "parser/warning-3.msg": "1 is no address; the one that it stands for is found",
+}
+
+# Bounces, as a person reads them, in which no address can be found.
+RETURNED = {
+    "flufl/dumbass_01.txt",  # a virus scanner's
+    "flufl/simple_43.txt",
+    "parser/no-message-collected.msg",
+    "parser/novell-with-rhs.msg",
+    "parser/spam-rejection42.msg",
 }

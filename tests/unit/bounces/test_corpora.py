@@ -8,7 +8,7 @@ from flufl.bounce import all_failures
 from lists.bounces.failure import Report
 from lists.bounces.reading import read_report
 from tests.support.corpora import SIZES, read_samples
-from tests.unit.bounces.labels import AUTOMATIC, DELAYED, EVERY_FOURTH, LABELS, NOBODY, NOT_FAILED
+from tests.unit.bounces.labels import AUTOMATIC, DELAYED, EVERY_FOURTH, LABELS, NOBODY, NOT_FAILED, RETURNED
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,11 @@ def test_the_labelled_samples_are_every_fourth(samples: dict[str, bytes]) -> Non
 @pytest.mark.parametrize("name", LABELS)
 def test_the_class_is_what_a_person_reads(reports: dict[str, Report], name: str) -> None:
     report = reports[name]
-    said = {failure.bounce_class if failure.is_permanent else DELAYED for failure in report.failures}
+    said = {
+        failure.bounce_class if failure.is_permanent else DELAYED
+        for failure in report.failures
+        if failure.addresses
+    }
     assert said == ({LABELS[name]} if LABELS[name] != NOBODY else set()), report
 
 
@@ -68,3 +72,10 @@ def test_no_address_is_missed_that_flufl_bounce_finds(
     assert missed == set(NOT_FAILED)
     ours = sum(bool(failed(report)) for report in reports.values())
     assert ours >= sum(map(bool, theirs.values()))
+
+
+def test_what_came_back_and_names_nobody_is_told_from_replies(samples: dict[str, bytes]) -> None:
+    """With the null reverse-path, which some vacation programs use too: then a signed token alone would say whose it is."""
+    kinds = {name: read_report(octets, "").kind for name, octets in samples.items()}
+    assert {name for name in AUTOMATIC if kinds[name] in ("returned", "unreadable")} == set()
+    assert {name for name, kind in kinds.items() if kind == "returned"} == RETURNED

@@ -158,7 +158,7 @@ def test_a_report_of_twenty_megabytes_is_read_from_its_beginning() -> None:
 def test_a_damaged_report_is_read_or_refused(at: int, octets: bytes) -> None:
     mail = make_dsn(block("anne@example.net"))
     assert read_report(mail[:at] + octets + mail[at + len(octets) :]).kind in (
-        "failure", "complaint", "automatic", "unknown", "unreadable",
+        "failure", "returned", "complaint", "automatic", "unknown", "unreadable",
     )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def test_an_8_bit_header_does_not_stop_the_heuristics() -> None:
     message["Subject"] = "failure notice"
     message.set_content("<anne@example.net>:\nSorry, no mailbox here by that name.\n")
     octets = b"X-Odd: \xff\xfe\r\nFrom: \xe9@example.net\r\n" + message.as_bytes()
-    assert read_report(octets).kind in ("failure", "unknown")
+    assert read_report(octets).kind in ("failure", "returned")
 
 
 @pytest.mark.parametrize(
@@ -214,3 +214,58 @@ def test_words_before_the_address_tell_the_class_too() -> None:
         b"User's mailbox is full: <anne@example.net>\r\nUnable to deliver mail.\r\n"
     )
     assert [failure.bounce_class for failure in read_report(mail).failures] == ["full"]
+
+
+RETURN = "From: {sender}\r\nSubject: {subject}\r\nContent-Type: {type}\r\n\r\n{text}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("reverse_path", "sender", "subject", "content_type", "text", "kind"),
+    [
+        ("", "mx@example.net", "Mail returned", "text/plain", "User unknown.", "returned"),
+        ("mx@example.net", "mx@example.net", "Mail returned", "text/plain", "User unknown.", "unknown"),
+        ("x@example.net", "MAILER-DAEMON@example.net", "Hm", "text/plain", "It did not work.", "returned"),
+        ("x@example.net", "x@example.net", "Hm", "multipart/report", "It did not work.", "returned"),
+        ("", "anne@example.net", "Re: hello", "text/plain", "I am at the sea until Monday.", "unknown"),
+        ("", "anne@example.net", "Auto: hello", "text/plain", "Your mail was returned.", "automatic"),
+        ("", "MAILER-DAEMON@example.net", "Delayed mail", "text/plain", "We keep trying.", "unknown"),
+        ("", "MAILER-DAEMON@example.net", "Hm", "text/plain", "451 4.3.0 not now, it failed", "unknown"),
+    ],
+)  # fmt: skip
+def test_a_return_that_names_nobody_is_told_from_replies_and_delays(
+    reverse_path: str, sender: str, subject: str, content_type: str, text: str, kind: str
+) -> None:
+    mail = RETURN.format(sender=sender, subject=subject, type=content_type, text=text)
+    report = read_report(mail.encode(), reverse_path)
+    assert report.kind == kind
+    assert [failure.addresses for failure in report.failures] == ([()] if kind == "returned" else [])
+
+
+def test_a_receipt_is_automatic() -> None:
+    """It says that the mail arrived (RFC 8098), and comes with the null reverse-path."""
+    mail = (
+        b"From: anne@example.net\r\nSubject: Read: returned mail failed\r\nMIME-Version: 1.0\r\n"
+        b"Content-Type: multipart/report; report-type=disposition-notification; boundary=b\r\n\r\n"
+        b"--b\r\nContent-Type: message/disposition-notification\r\n\r\nFinal-Recipient: rfc822; anne@example.net\r\n"
+        b"Disposition: manual-action/MDN-sent-manually; displayed\r\n--b--\r\n"
+    )
+    assert read_report(mail, "").kind == "automatic"
+
+
+def test_sendmail_gives_each_address_its_reason() -> None:
+    mail = (
+        b"From: MAILER-DAEMON@example.net\r\nSubject: Returned mail: see transcript for details\r\n\r\n"
+        b"   ----- The following addresses had permanent fatal errors -----\r\n"
+        b"<anne@example.com>\r\n    (reason: 552 mailbox full)\r\n    (expanded from: <anne@example.net>)\r\n"
+        b"<bart@example.com>\r\n    (reason: 553 SPF fail)\r\n\r\n"
+        b"   ----- Transcript of session follows -----\r\n550 5.1.1 cleo@example.com... User unknown\r\n"
+    )
+    classes = {failure.addresses[0]: failure.bounce_class for failure in read_report(mail).failures}
+    assert classes["anne@example.com"] == "full"
+    assert classes["bart@example.com"] == "policy"
+
+
+@given(st.text(alphabet="ab@<>() \t\r\n:-", max_size=200))
+def test_sendmail_s_reasons_are_looked_for_in_anything(text: str) -> None:
+    mail = f"From: MAILER-DAEMON@example.net\r\n\r\nfatal errors -----\r\n{text}\r\n    (reason: {text}"
+    assert read_report(mail.encode()).kind != "unreadable"
