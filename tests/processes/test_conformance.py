@@ -1,4 +1,4 @@
-"""Every story of tests/conformance, told to the real front-end over both sockets and at every pace that it allows."""
+"""Every story of tests/conformance, told to the real front-end over the sockets and at every pace that it allows."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from tests.support.player import play
 from tests.support.transcript import Story, stories
 
 pytestmark = pytest.mark.slow
-STORIES = stories()
+TOLD = [(story, socket) for story in stories() for socket in story.sockets]
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +19,14 @@ def site_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Stor
         yield sites
 
 
-@pytest.mark.parametrize("socket", ["tcp", "unix"])
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+@pytest.mark.parametrize(("story", "socket"), TOLD, ids=[f"{story.name}-{socket}" for story, socket in TOLD])
 def test_the_front_end_answers_as_the_story_says(
     story: Story, socket: str, site_of: Callable[[Story], ConformanceSite]
 ) -> None:
     """As written, as one write, and one octet at a time."""
     site = site_of(story)
     for pace in story.paces:
-        played = play(story, site.address(socket), pace, site.shelf)
+        played = play(story, site.address(socket), pace, site.shelf, site.rules)
         finding = played.finding
         assert finding is None, (
             f"{story.name}.txt:{finding.line} ({pace}): expected {finding.expected}, got {finding.got}"

@@ -7,6 +7,7 @@ The shelf is a runner for every queue: what the bus hands it is what was taken f
 import asyncio
 import contextlib
 import shlex
+import ssl
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +19,12 @@ import msgspec
 from bus.client import Worker
 from config.names import BOUNCES, CONFIRM, INCOMING, MEMBERSHIP, OWNER, REQUEST, Instance, Queue
 from config.settings import Settings
+from tests.support.authority import Authority
 from tests.support.lmtp_process import Post, running_post
 from tests.support.loop_thread import LoopThread
+from tests.support.player import Rules
 from tests.support.site import POSTROOM, write_toml
-from tests.support.transcript import Stored, Story
+from tests.support.transcript import Secure, Stored, Story
 from tests.support.waiting import wait_until
 from tests.support.wire import Address, Wire
 
@@ -86,10 +89,11 @@ class QueueShelf:
 
 
 class ConformanceSite:
-    """One site: where it listens, and its shelf."""
+    """One site: where it listens, its shelf, and how a player plays to it."""
 
-    def __init__(self, post: Post, shelf: QueueShelf) -> None:
+    def __init__(self, post: Post, shelf: QueueShelf, authority: Authority) -> None:
         self.shelf = shelf
+        self.rules = Rules(context_of=authority_context(authority))
         self._post = post
         self._given: set[str] = set()
 
@@ -130,13 +134,31 @@ def conformance_site(
     folder: Path, settings: Sequence[str] = (), fault: str = ""
 ) -> Iterator[ConformanceSite]:
     """Run the site, with these lines of [lmtp], and one of transcript.FAULTS."""
-    with running_post(folder, **tomllib.loads("\n".join(settings))) as post:
+    authority = Authority(folder / "ca")
+    files = {"certificate": authority.cert, "key": authority.key, "ca": authority.ca_file}
+    lines = "\n".join(settings)
+    for word, file in files.items():
+        lines = lines.replace(f"{{{word}}}", str(file))
+    with running_post(folder, **tomllib.loads(lines)) as post:
         for address, options in LISTS.items():
             post.store.create_list(address, options)
         post.store.add_members(MEMBER[0], [MEMBER[1]], "member")
         post.start_front(FAILPOINTS[fault])
         with QueueShelf(post) as shelf:
-            yield ConformanceSite(post, shelf)
+            yield ConformanceSite(post, shelf, authority)
+
+
+def authority_context(authority: Authority) -> Callable[[Secure], ssl.SSLContext]:
+    """Make what gives a player its side of a handshake: it trusts this CA, and shows what the story says."""
+
+    def context_of(step: Secure) -> ssl.SSLContext:
+        if not step.is_foreign:
+            return authority.trust(step.certificate)
+        context = authority.trust()
+        context.load_cert_chain(Authority(authority.folder / "foreign").client(step.certificate))
+        return context
+
+    return context_of
 
 
 @contextlib.contextmanager

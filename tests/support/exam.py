@@ -173,7 +173,7 @@ def examine() -> list[Row]:
 
         def ask_ours(story: Story) -> Played:
             site = site_of(story)
-            return play(story, site.address("tcp"), "as written", site.shelf)
+            return play(story, site.address(story.sockets[0]), "as written", site.shelf, site.rules)
 
         asked: tuple[Ask, ...] = (ask_ours, ask_stock, ask_mailman)
         return [Row(story.name, tuple(_cell(ask(story)) for ask in asked)) for story in stories()]

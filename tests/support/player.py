@@ -10,14 +10,16 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
 from msgspec import Struct
 
-from tests.support.transcript import Act, Expect, Says, Send, Step, Store, Stored, Story
+from tests.support.authority import SERVER
+from tests.support.transcript import Act, Expect, Says, Secure, Send, Step, Store, Stored, Story
 from tests.support.waiting import wait_until
 from tests.support.wire import Address
 
@@ -57,10 +59,11 @@ class Played(Struct, frozen=True):
 
 
 class Rules(Struct, frozen=True):
-    """How strict the player is."""
+    """How strict the player is, and how it shakes hands."""
 
     timeout_s: float = 15.0  # for a reply
     enhanced: bool = True  # False: a missing enhanced code is noted, a wrong one still is a finding
+    context_of: Callable[[Secure], ssl.SSLContext] | None = None  # for stories with TLS
 
 
 class _Differs(Exception):
@@ -87,7 +90,7 @@ def play(
     finding = None
     step: Step | None = None
     try:
-        for step in _in_stretches(story.steps) if pace == "whole" else story.steps:
+        for step in _in_stretches(story.steps) if pace == "whole" else _in_writes(story.steps):
             player.take(step, slowly=pace == "octets")
         step = None
         player.finish()
@@ -98,6 +101,18 @@ def play(
     finally:
         player.close()
     return Played(finding, player.has_enhanced)
+
+
+def _in_writes(steps: Sequence[Step]) -> Sequence[Step]:
+    """Put what is sent behind each other into one write."""
+    written: list[Step] = []
+    for step in steps:
+        last = written[-1] if written else None
+        if isinstance(step, Send) and isinstance(last, Send):
+            written[-1] = Send(last.line, last.octets + step.octets)
+        else:
+            written.append(step)
+    return written
 
 
 def _in_stretches(steps: Sequence[Step]) -> Sequence[Step]:
@@ -141,6 +156,8 @@ class _Player:
                 self._look(step)
             case Act():
                 self._act(step.name)
+            case Secure():
+                self._secure(step)
 
     def finish(self) -> None:
         """A session that is not over answers NOOP with 250, QUIT with 221, and closes: nothing was said too much or too little."""
@@ -185,6 +202,17 @@ class _Player:
             case "connect":
                 self._sock.close()
                 self._connect()
+
+    def _secure(self, step: Secure) -> None:
+        """Shake hands; a certificate that is refused is told by TLS 1.3 at the next read, which then finds the connection closed."""
+        assert self._rules.context_of is not None, "nobody said whose certificates are good"
+        if self._buffer:
+            raise _Differs(f"it said {self._buffer[:80]!r}", "nothing before the handshake")
+        try:
+            self._sock = self._rules.context_of(step).wrap_socket(self._sock, server_hostname=SERVER)
+        except OSError as error:
+            raise _Differs(f"no handshake: {error}") from error
+        self._is_extended = False
 
     def _send(self, octets: bytes, *, slowly: bool) -> None:
         at = 0
@@ -348,3 +376,5 @@ def _describe(step: Step) -> str:
             return "what is stored"
         case Act(_, name):
             return name
+        case Secure():
+            return "a handshake"

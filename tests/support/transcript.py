@@ -15,6 +15,9 @@ _SEPARATE: Final = re.compile(r";\s*")
 _ESCAPE: Final = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _NAMED: Final = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
 _CODES: Final = re.compile(r"[2-5x][0-9x]{2}(?: [2-5x]\.[0-9x]{1,3}\.[0-9x]{1,3})?").fullmatch
+_SECURE: Final = re.compile(
+    r"without certificate|(?P<foreign>foreign )?certificate (?P<name>[a-z0-9.-]+)"
+).fullmatch
 _LINE: Final = re.compile(
     r"(?P<word>[A-Za-z][A-Za-z -]*?)(?:\*(?P<times>[0-9]+))?(?::[ ]?(?P<rest>.*))?"
 ).fullmatch
@@ -72,7 +75,15 @@ class Act(Struct, frozen=True):
     name: str
 
 
-Step = Send | Expect | Store | Act
+class Secure(Struct, frozen=True):
+    """The client shakes hands, showing a certificate of this name ("": none), which the site's CA has issued, or a foreign one."""
+
+    line: int
+    certificate: str
+    is_foreign: bool = False
+
+
+Step = Send | Expect | Store | Act | Secure
 
 # What may stand alone on a line.
 ACTS: Final = {
@@ -83,6 +94,7 @@ ACTS: Final = {
     "connect": "the client connects anew",
 }
 FAULTS: Final = ("storage",)
+SOCKETS: Final = ("tcp", "unix")
 PACES: Final = ("as written", "whole", "octets")
 
 
@@ -96,6 +108,7 @@ class Story(Struct, frozen=True):
     given: tuple[str, ...]  # command lines of bin/postroom that come first
     fault: str  # what the server cannot do meanwhile: "" or one of FAULTS
     paces: tuple[str, ...]
+    sockets: tuple[str, ...]
     steps: tuple[Step, ...]
 
 
@@ -133,6 +146,7 @@ class _Reader:
             "Given": [],
             "Fault": [],
             "Pace": [],
+            "Socket": [],
         }
         self._steps: list[Step] = []
 
@@ -154,6 +168,7 @@ class _Reader:
             tuple(self._heads["Given"]),
             "".join(self._heads["Fault"]),
             paces,
+            tuple(self._heads["Socket"]) or SOCKETS,
             tuple(self._steps),
         )
 
@@ -166,6 +181,8 @@ class _Reader:
             return "expects nothing"
         if not set(self._heads["Fault"]) <= set(FAULTS):
             return f"Fault is one of {', '.join(FAULTS)}"
+        if not set(self._heads["Socket"]) <= set(SOCKETS):
+            return f"Socket is one of {', '.join(SOCKETS)}"
         return "" if set(paces) <= set(PACES) else f"Pace is one of {', '.join(PACES)}"
 
     def _read(self, number: int, line: str) -> None:
@@ -219,6 +236,13 @@ def _read_stored(number: int, times: int, rest: str) -> list[Step]:
     return [Store(number, _read_items(times, rest))]
 
 
+def _read_secure(number: int, times: int, rest: str) -> list[Step]:
+    match = _SECURE(rest.strip())
+    if match is None or times != 1:
+        raise ValueError("behind TLS: stands without certificate, [foreign] certificate NAME")
+    return [Secure(number, match["name"] or "", bool(match["foreign"]))]
+
+
 def _read_items(times: int, rest: str) -> tuple[Stored, ...]:
     return () if rest.strip() == "nothing" else tuple(Stored(rest.strip()) for _ in range(times))
 
@@ -228,6 +252,7 @@ _STEPS: Final[dict[str, Callable[[int, int, str], list[Step]]]] = {
     "RAW": lambda number, times, rest: _read_send(number, times, rest, b""),
     "S": _read_expect,
     "Stored": _read_stored,
+    "TLS": _read_secure,
 }
 
 

@@ -8,6 +8,7 @@ from tests.support.transcript import (
     Act,
     Expect,
     Says,
+    Secure,
     Send,
     Store,
     Stored,
@@ -33,22 +34,27 @@ def test_each_word_is_a_step(tmp_path: Path) -> None:
     story = read(
         tmp_path,
         HEAD
-        + "Setting: max_size = 9\nGiven: lists create a@b\nFault: storage\nPace: whole\n"
+        + "Setting: max_size = 9\nGiven: lists create a@b\nFault: storage\nPace: whole\nSocket: tcp\n"
         + "# why\nC: NOOP\nRAW*2: a{n}\\r\nS*3: 250 2.0.0 | 5xx\n  never says x y\n  offers SIZE\n"
-        + "Stored: a@b\n  from <>\n  | .x\n  |\n  octets 6\n  sha256 00\nStored*2: c@d\nSilence\nHang up\nConnect\n",
+        + "Stored: a@b\n  from <>\n  | .x\n  |\n  octets 6\n  sha256 00\nStored*2: c@d\nSilence\nHang up\nConnect\n"
+        + "TLS: without certificate\nTLS: certificate a.b\nTLS: foreign certificate a.b\n",
     )
     assert (story.name, story.title) == ("told", "What it shows.")
     assert story.clauses == ("RFC 2033 4.2", "RFC 5321 4.1")
     assert (story.settings, story.given) == (("max_size = 9",), ("lists create a@b",))
     assert (story.fault, story.paces) == ("storage", ("whole",))
+    assert story.sockets == ("tcp",)
     assert story.steps == (
-        Send(8, b"NOOP\r\n"),
-        Send(9, b"a1\ra2\r"),
-        Expect(10, ("250 2.0.0", "5xx"), 3, (Says("x y", False, False), Says("SIZE", True, True))),
-        Store(13, (Stored("a@b", "", b".x\r\n\r\n", "00", 6), Stored("c@d"), Stored("c@d"))),
-        Act(20, "silence"),
-        Act(21, "hang up"),
-        Act(22, "connect"),
+        Send(9, b"NOOP\r\n"),
+        Send(10, b"a1\ra2\r"),
+        Expect(11, ("250 2.0.0", "5xx"), 3, (Says("x y", False, False), Says("SIZE", True, True))),
+        Store(14, (Stored("a@b", "", b".x\r\n\r\n", "00", 6), Stored("c@d"), Stored("c@d"))),
+        Act(21, "silence"),
+        Act(22, "hang up"),
+        Act(23, "connect"),
+        Secure(24, ""),
+        Secure(25, "a.b"),
+        Secure(26, "a.b", True),
     )
 
 
@@ -67,6 +73,8 @@ def test_each_word_is_a_step(tmp_path: Path) -> None:
         HEAD + "S: 250\nStored: nothing\n  from a@b\n",
         HEAD + "S: 250\nStored: a@b\n  about 5\n",
         HEAD + "Pace: slowly\nS: 250\n",
+        HEAD + "Socket: avian\nS: 250\n",
+        HEAD + "S: 250\nTLS: please\n",
         HEAD + "Fault: cosmic rays\nS: 250\n",
         HEAD + "S: 250\n: x\n",
     ],

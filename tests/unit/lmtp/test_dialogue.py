@@ -142,6 +142,23 @@ def test_too_big_is_told_each_recipient_after_the_whole_message_was_read(recipie
     assert talk.parts.front.published == []
 
 
+def test_a_size_beyond_the_limit_is_refused_at_mail() -> None:
+    """RFC 1870 6.1: before a single octet of the message; the limit itself is no size beyond it."""
+    talk = begun(max_size=1000)
+    assert talk.codes(b"MAIL FROM:<a@b> SIZE=1001\r\n" + ANT) == ["552 5.3.4", "503 5.5.1"]
+    assert talk.codes(b"MAIL FROM:<a@b> SIZE=1000\r\n" + ANT) == ["250 2.1.0", "250 2.1.5"]
+
+
+def test_what_is_beyond_ascii_needs_no_declaration() -> None:
+    """Exim and OpenSMTPD declare neither BODY=8BITMIME nor SMTPUTF8 (RFC 6152, 6531), and send both."""
+    talk = begun()
+    talk.send("MAIL FROM:<grüße@example.net>\r\nRCPT TO:<ant@example.org>\r\nDATA\r\n".encode())
+    mail = "Subject: Ελλάδα\r\n\r\n".encode() + bytes(range(0x80, 0x100)) + b"\r\n"
+    assert talk.codes(stuff(mail)) == ["250 2.0.0"]
+    ((item, content),) = talk.parts.front.published
+    assert (item.reverse_path, content) == ("grüße@example.net", mail)
+
+
 def test_a_size_that_was_said_too_small_does_not_matter() -> None:
     """Sendmail says less than it sends: the octets count."""
     talk = begun(max_size=1000)

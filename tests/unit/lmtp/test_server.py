@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -88,6 +89,25 @@ def test_a_reply_counts_as_read_when_the_client_leaves_in_order(running: Running
         assert wire.ends()
         assert running.parts.front.replied == []
     wait_until(lambda: running.parts.front.replied)
+
+
+def test_a_client_that_shuts_its_side_down_hears_all_that_it_is_owed(running: Running) -> None:
+    """Right behind a whole session in one write, as Exim does: two messages and QUIT, while the bus takes its time."""
+    front = running.parts.front
+    held = front.held = []
+    with Wire.connect(running.address) as wire:
+        said = "".join(f"{line}\r\n" for line in TWO).encode() + stuff(make_mail())
+        wire.send_raw(said + said + b"QUIT\r\n")
+        wire.sock.shutdown(socket.SHUT_WR)
+        for _ in range(2):
+            wait_until(lambda: held)
+            ids = tuple(item.id for item, _ in front.published[-2:])
+            running.thread.call(partial(held.pop().set_result, ids))
+            assert [code(each) for each in wire.replies(4)] == ["250 2.1.0", *["250 2.1.5"] * 2, "354"]
+            assert wire.replies(2) == [f"250 2.0.0 Accepted {each}" for each in ids]
+        assert code(wire.reply()) == "221 2.0.0"
+        assert wire.ends()
+    wait_until(running.server.is_empty.is_set)
 
 
 def test_a_client_that_closes_without_quit_has_read_nothing(running: Running) -> None:
