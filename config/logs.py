@@ -11,8 +11,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, Container, Mapping, MutableMapping
+from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -112,6 +114,14 @@ REOPEN_S = 1.0  # how often it is asked whether the file was renamed
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
+_about: ContextVar[Mapping[str, object]] = ContextVar("about", default=MappingProxyType({}))
+
+
+def speak_about(facts: Mapping[str, object]) -> None:
+    """Have every line of this task, and of what it begins, say these facts too; those said before are forgotten."""
+    _about.set(facts)
+
+
 class UnknownEvent(Exception):
     """A name that is not in EVENTS was logged; raised only under tests (`strict`)."""
 
@@ -166,43 +176,49 @@ def set_up(
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lines = LineFile(file)
     clock = Clock(Path(settings.site.clock_file) if settings.site.clock_file else None)
-    encoder = msgspec.json.Encoder(enc_hook=str)
-
-    def stamp(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        name = event.pop("event", "")
-        if strict and name not in EVENTS:
-            raise UnknownEvent(name)
-        line = {
-            "at": clock.now().isoformat(timespec="microseconds"),
-            "level": method,
-            "event": name,
-            "process": process,
-        }
-        line.update(event)
-        for key in ("recipient", "reverse_path"):
-            if "+" in str(line.get(key, "")):
-                line[key] = _TOKEN.sub("+...", str(line[key]))
-        return line
-
-    def write(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
-        lines.write(encoder.encode(dict(event)))
-        raise structlog.DropEvent
-
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.ExceptionRenderer(
-                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-            ),
-            stamp,
-            write,
-        ],
+            _make_renderer(process, clock, EVENTS if strict else None)
+        ],  # one: a chain costs as much as its work
+        logger_factory=lambda *_: _Sink(lines.write),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     _route_library(logger, level)
     return logger
+
+
+class _Sink:
+    """What structlog gives a rendered line to: every level is the same."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = self.exception = write
+
+
+def _make_renderer(
+    process: str, clock: Clock, known: Container[str] | None
+) -> Callable[[Any, str, MutableMapping[str, Any]], bytes]:
+    """Return what makes an event the octets of a line; `known`: raise UnknownEvent for any other name."""
+    encode = msgspec.json.Encoder(enc_hook=str).encode
+    render_exception = structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    )
+
+    def render(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+        name = event.pop("event", "")
+        if known is not None and name not in known:
+            raise UnknownEvent(name)
+        if "exc_info" in event:
+            event = render_exception(logger, method, event)
+        at = clock.now().isoformat(timespec="microseconds")
+        line = {"at": at, "level": method, "event": name, "process": process, **_about.get(), **event}
+        for key in ("recipient", "reverse_path"):
+            if "+" in str(line.get(key, "")):
+                line[key] = _TOKEN.sub("+...", str(line[key]))
+        return encode(line)
+
+    return render
 
 
 def _route_library(logger: structlog.typing.FilteringBoundLogger, level: int) -> None:

@@ -23,6 +23,7 @@ from msgspec import Struct
 from bus.client import Lease, Worker
 from bus.messages import Item
 from config.failpoints import fail
+from config.logs import speak_about
 from config.names import BUILT_IN_QUEUES, Queue
 from lists.errors import StoreAway
 from runners.outcome import Ack, Outcome, Retry, Shunt
@@ -85,12 +86,14 @@ class Loop:
     async def _work(self, lease: Lease) -> None:
         """Handle and settle one item."""
         item = lease.item
-        structlog.contextvars.bind_contextvars(
-            item_id=item.id,
-            root_id=item.root_id,
-            list_id=item.list_id,
-            queue=item.queue,
-            attempt=lease.attempt,
+        speak_about(
+            {
+                "item_id": item.id,
+                "root_id": item.root_id,
+                "list_id": item.list_id,
+                "queue": item.queue,
+                "attempt": lease.attempt,
+            }
         )
         began = time.monotonic()
         wait_ms = self._age_ms(item)
@@ -101,7 +104,7 @@ class Loop:
             if not lease.lost:
                 lease.give_back()
             raise
-        log.info(
+        self._site.log.info(
             "item.handled",
             outcome=told.name,
             outputs=len(told.placement.outputs),

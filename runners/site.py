@@ -259,7 +259,8 @@ class Site:
         self.settings = settings
         self.instance = instance
         self.clock = Clock(Path(settings.site.clock_file) if settings.site.clock_file else None)
-        self.log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+        # Bound here, or every line pays for it; so a site is made after the log is set up.
+        self.log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()
         self.lists = Lists(settings)
         self.store = SiteStore(settings)
 

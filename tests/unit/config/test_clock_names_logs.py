@@ -1,6 +1,7 @@
 """Clock, identifiers, failpoints and log lines: what every process stands on."""
 
 import ast
+import asyncio
 import errno
 import json
 import logging
@@ -154,6 +155,32 @@ def test_every_line_is_json_with_time_event_and_process(tmp_path: Path) -> None:
     assert datetime.fromisoformat(lines[0]["at"]).tzinfo is not None
     with pytest.raises(logs.UnknownEvent):
         log.info("lmtp.acepted")
+
+
+def test_the_lines_of_each_task_say_what_it_is_about(tmp_path: Path) -> None:
+    """Also where a thread or a task that it began says them, and never those of its neighbour."""
+    file = tmp_path / "log.jsonl"
+    log = logs.set_up(site(file), "incoming-1")
+
+    async def handle(number: int) -> None:
+        logs.speak_about({"item_id": str(number), "attempt": 1})
+        await asyncio.sleep(0)
+        log.info("item.handled", outcome="ack", attempt=2)
+        await asyncio.to_thread(log.info, "post.accepted")
+
+    async def go() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(3):
+                tasks.create_task(handle(number))
+        log.info("process.stopping")
+
+    asyncio.run(go())
+    lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+    for number in range(3):
+        mine = {line["event"]: line for line in lines if line.get("item_id") == str(number)}
+        assert set(mine) == {"item.handled", "post.accepted"}
+        assert (mine["item.handled"]["attempt"], mine["post.accepted"]["attempt"]) == (2, 1)
+    assert "item_id" not in lines[-1]
 
 
 def test_a_traceback_tells_no_local_variables(tmp_path: Path) -> None:
