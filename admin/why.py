@@ -1,10 +1,14 @@
-"""`why`: what would a sender be told, at RCPT and after DATA, and by which rule? The very code that the front-end and incoming run (DESIGN P10)."""
+"""`why`: what would a sender be told, at MAIL, RCPT and after DATA, and by which rule? The very code that the front-end and incoming run (DESIGN P10).
+
+Left out is what the moment decides: full queues, a disk without space, what a session may do.
+"""
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
     from lists.policy import Refused, Taken
     from lists.posts import Post
     from lists.rules import Finding, Verdict
+    from lmtp.data import Message
+    from lmtp.replies import Reply
+
+SYNTAX: Final = "syntax"  # in place of a rule's name: it is no address, and no list was asked
 
 
 @click.command("why", cls=Command)
@@ -33,19 +41,37 @@ def command(sender: str, recipient: str, file: str | None, as_json: bool) -> Non
 
     SENDER is the reverse-path, "" or "<>" for the null one. Exit 0 accepted, 1 refused, at RCPT or after DATA. For a post that would be
     accepted it also tells what would become of it then: accept, hold, reject or discard. With --message every rule says its word;
-    those behind the one that decides say what they would have.
+    those behind the one that decides say what they would have. A file whose first line ends with LF is text and goes out with CR LF; any other
+    is taken octet for octet, so a bare CR or LF in it is one on the wire.
     """
     settings = load_settings()
     content = Path(file).read_bytes() if file else None
+    envelope = _read_envelope(sender, recipient)
     with list_trouble():
-        facts = _judge(settings, strip_brackets(sender), strip_brackets(recipient), content)
-    facts["senders"] = _senders(strip_brackets(sender))
+        facts = _judge(settings, *envelope, content) if isinstance(envelope, tuple) else _told(envelope)
+    facts["senders"] = _senders(envelope[0]) if isinstance(envelope, tuple) else []
     if as_json:
         say(spell_json(facts))
     else:
         _write(facts, with_rules=content is not None)
     if facts["verdict"] != "accepted":
         raise click.exceptions.Exit(1)
+
+
+def _read_envelope(sender: str, recipient: str) -> tuple[str, str] | Reply:
+    """Return reverse-path and recipient as the dialogue reads them, or what it answers when one of them is none."""
+    from lmtp.addresses import parse_odd
+    from lmtp.commands import Mail, Rcpt, parse
+    from lmtp.replies import Reply
+
+    found: list[str] = []
+    for verb, address in ((b"MAIL FROM", sender), (b"RCPT TO", recipient)):
+        match parse(b"%b:<%b>\r\n" % (verb, os.fsencode(strip_brackets(address))), parse_odd):
+            case Mail(read) | Rcpt(read):
+                found.append(read)
+            case Reply() as refusal:
+                return refusal
+    return found[0], found[1]
 
 
 def _senders(reverse_path: str) -> list[dict[str, str]]:
@@ -82,17 +108,15 @@ def _judge_message(
     settings: Settings, directory: Directory, taken: Taken, sender: str, content: bytes | None
 ) -> dict[str, Any]:
     """Say what the final dot would be answered; without a message, as far as the envelope tells."""
-    from admin.lmtp_client import with_crlf
     from lists.policy import Refused
     from lists.posts import Post
-    from lmtp import accept, replies
+    from lmtp import accept
 
-    wire = None if content is None else with_crlf(content)  # as it goes over the wire (RFC 1870 5)
-    post = Post(sender, wire)
-    if post.size > settings.lmtp.max_size:
-        too_big = replies.TOO_BIG
-        return _refused(Refused(too_big.code, too_big.enhanced, too_big.text, "max-size"))
-    is_report = wire is not None and accept.read_header(wire).is_report
+    message = None if content is None else _gather(settings, content)
+    if message is not None and (refusal := accept.refuse_message(message)):
+        return _told(refusal, "max-size" if message.too_big else "bare-newlines")
+    post = Post(sender, message.content if message else None)
+    is_report = message is not None and accept.read_header(message.content).is_report
     answer = directory.judge_data(taken.destination, post, is_report=is_report)
     if taken.destination.purpose != "post":
         if isinstance(answer, Refused):
@@ -107,6 +131,20 @@ def _judge_message(
     return _taken(taken, directory.judge_post(taken.destination.list_id, post), findings)
 
 
+def _gather(settings: Settings, content: bytes) -> Message:
+    """Read a message as the dialogue does between DATA and the final dot."""
+    from admin.lmtp_client import with_crlf
+    from lmtp.data import Gathering
+
+    if content.partition(b"\n")[0].endswith(b"\r"):
+        lines = content if content.endswith(b"\r\n") else content + b"\r\n"
+    else:
+        lines = with_crlf(content)
+    gathering = Gathering(settings.lmtp.max_size, normalize=settings.lmtp.bare_newlines == "normalize")
+    gathering.feed((b"\r\n" + lines).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n", 0)
+    return gathering.message()
+
+
 def _may_be_rescued(directory: Directory, taken: Taken, refused: Refused, post: Post) -> bool:
     """Say whether a From: or Sender: that nobody has shown us could still make this sender a member."""
     from lists.rules.senders import GENERIC, OWN_ACTION
@@ -114,6 +152,13 @@ def _may_be_rescued(directory: Directory, taken: Taken, refused: Refused, post: 
     found = directory.mailing_list(taken.destination.list_id)
     is_unsure = found is not None and found.settings.sender_check == "message"
     return is_unsure and not post.has_content and refused.rule in (GENERIC, OWN_ACTION)
+
+
+def _told(reply: Reply, rule: str = SYNTAX) -> dict[str, Any]:
+    """Say what the dialogue answers whatever the lists would say."""
+    from lists.policy import Refused
+
+    return _refused(Refused(reply.code, reply.enhanced, reply.text, rule))
 
 
 def _refused(answer: Refused, findings: Iterable[Finding] = ()) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from bus.client import Away, PublishRefused
 from config.failpoints import fail
 from config.names import ItemId
 from lmtp import replies
+from lmtp.addresses import parse_odd
 from lmtp.client import Client
 from lmtp.dialogue import Dialogue
 from lmtp.peers import Peer
@@ -64,7 +65,7 @@ class Connection(LMTP):
         self._wire = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self.transport = transport
         self._socket = transport.get_extra_info("socket")
-        self.dialogue = Dialogue(self.server.service, self.client, self.server.parse_odd)
+        self.dialogue = Dialogue(self.server.service, self.client, parse_odd)
         self.heard_s = self.loop.time()
         self.server.joined(self)
         self._turn()

@@ -45,9 +45,6 @@ class Server:
         self._loop = asyncio.get_running_loop()
         pattern = LMTP(object(), enable_SMTPUTF8=True, hostname="-", loop=self._loop)
         self.template: dict[str, Any] = vars(pattern)
-        self.parse_odd = (
-            pattern._getaddr
-        )  # one for all: a bound method of each connection would be a cycle for the collector
 
     @property
     def is_full(self) -> bool:

@@ -13,13 +13,13 @@ from lists.headers import read_header
 from lists.mailbox import address_key
 from lists.senders import MAX_DEPTH, resolve_sender
 from lmtp import replies
-from lmtp.addresses import MAX_ADDRESS, RECIPIENT, SENDER, read_path
+from lmtp.addresses import MAX_ADDRESS, RECIPIENT, SENDER, parse_odd, read_path
 from lmtp.commands import Mail, Rcpt, parse
 from lmtp.data import Gathering
 from lmtp.replies import Reply
 from lmtp.xforward import MAX_VALUE, read_attributes
 from tests.support.lmtp_model import follow, unstuff
-from tests.support.lmtp_parts import Talk, make_parts, parse_odd
+from tests.support.lmtp_parts import Talk, make_parts
 
 MAX_INPUT: Final = 4096  # octets
 MAX_SIZE: Final = 2000  # octets of a message

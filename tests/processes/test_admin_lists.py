@@ -462,6 +462,55 @@ def test_why_judges_a_message_too(site: StoppedSite, tmp_path: Path) -> None:
     assert (done.code, done.json()["code"]) == (1, 552)
 
 
+@pytest.mark.parametrize(
+    ("sender", "recipient", "code", "answer"),
+    [
+        ("a@x.org>", ANT, 1, (501, "5.5.4", "syntax")),
+        ("a", ANT, 1, (553, "5.1.7", "syntax")),
+        ("a@x.org\r\nRCPT TO:<ant@example.org", ANT, 1, (500, "5.5.2", "syntax")),
+        ("a@x.org", "ant", 1, (553, "5.1.3", "syntax")),
+        ("a@x.org", "", 1, (553, "5.1.3", "syntax")),
+        ("a@x.org", "<@relay.example:ant@example.org>", 0, (250, "2.1.5", "generic-nonmember-action")),
+        ('"a"@x.org', ANT, 0, (250, "2.1.5", "generic-nonmember-action")),
+        ("g\u00fcnter@x.org", ANT, 0, (250, "2.1.5", "generic-nonmember-action")),
+    ],
+)
+def test_why_reads_addresses_as_the_dialogue_does(
+    site: StoppedSite, sender: str, recipient: str, code: int, answer: tuple[int, str, str]
+) -> None:
+    """A source route is no part of an address, nor are quotes that it does not need; what is none is not asked about."""
+    done = site.call("why", sender, recipient, "--json")
+    assert done.code == code
+    facts = done.json()
+    assert (facts["code"], facts["enhanced"], facts["rule"]) == answer
+    assert [each["address"] for each in facts["senders"][:1]] == (
+        [] if answer[2] == "syntax" else [sender.replace('"', "")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "newlines", "code"),
+    [
+        (b"Subject: x\r\n\r\na\nb\r\n", "reject", 550),
+        (b"Subject: x\r\n\r\na\rb\r\n", "reject", 550),
+        (b"Subject: x\n\na\rb\n", "reject", 550),
+        (b"Subject: x\n\na\nb\n", "reject", 250),
+        (b"Subject: x\n\na\r\nb\n.\n", "reject", 250),
+        (b"Subject: x\r\n\r\na\nb\r\n", "normalize", 250),
+    ],
+)
+def test_why_tells_of_bare_newlines(
+    site: StoppedSite, tmp_path: Path, message: bytes, newlines: str, code: int
+) -> None:
+    """A file of a Unix machine has LF for CR LF; one with CR LF is what was on the wire."""
+    site.file.write_text(site.file.read_text() + f'bare_newlines = "{newlines}"\n')
+    (tmp_path / "mail").write_bytes(message)
+    facts = site.call("why", "a@x.org", ANT, "--message", tmp_path / "mail", "--json").json()
+    assert facts["code"] == code
+    if code == 550:
+        assert (facts["enhanced"], facts["rule"]) == ("5.6.11", "bare-newlines")
+
+
 # The store
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import structlog
-from aiosmtpd.smtp import SMTP
 from structlog.testing import CapturingLogger
 
 from bus.messages import Flow, Item
@@ -20,6 +19,7 @@ from lists.policy import NOT_A_MEMBER, UNKNOWN_LIST, Refused, Taken
 from lists.posts import Post
 from lists.rules.verdicts import TOO_BIG
 from lmtp import replies
+from lmtp.addresses import parse_odd
 from lmtp.client import Client
 from lmtp.dialogue import Dialogue
 from lmtp.peers import Peer
@@ -135,16 +135,6 @@ def make_parts(lists: Lists | None = None, **lmtp: Any) -> Parts:
     service = Service(make_settings(**lmtp), lists, front, Clock(), log)
     service.is_loaded = True
     return Parts(service, lists, front, sink)
-
-
-def parse_odd(argument: str) -> tuple[str | None, str | None]:
-    """Parse a path as aiosmtpd does; its parser looks only at one class attribute."""
-    found: tuple[str | None, str | None] = SMTP._getaddr(_Bare(), argument)  # type: ignore[arg-type]
-    return found
-
-
-class _Bare:
-    local_part_limit = 0
 
 
 class Talk:

@@ -13,10 +13,10 @@ from lmtp.addresses import (
     RECIPIENT,
     SENDER,
     Grammar,
+    parse_odd,
     read_path,
     split_path,
 )
-from tests.support.lmtp_parts import parse_odd
 
 TAKEN = [
     (b"<ant@example.org>", "ant@example.org"),

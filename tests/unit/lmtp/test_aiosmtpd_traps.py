@@ -17,6 +17,7 @@ from aiosmtpd import __version__
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from lmtp.addresses import parse_odd
 from tests.support.loop_thread import LoopThread, Running, running_server
 from tests.support.waiting import wait_until
 from tests.support.wire import Wire, code
@@ -272,7 +273,7 @@ def test_the_names_that_we_use_are_there() -> None:
     async def look() -> tuple[dict[str, Any], dict[str, Any], Any]:
         loop = asyncio.get_running_loop()
         made = LMTP(object(), hostname="x", loop=loop)
-        return vars(made), vars(Session(loop)), made._getaddr("<@relay:a@b> SIZE=1")
+        return vars(made), vars(Session(loop)), parse_odd("<@relay:a@b> SIZE=1")
 
     made, session, parsed = asyncio.run(look())
     assert {"loop", "transport", "session", "_closed"} <= made.keys()

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtp import replies
+from lmtp.addresses import parse_odd
 from lmtp.commands import (
     MAX_COMMAND,
     Command,
@@ -21,7 +22,6 @@ from lmtp.commands import (
     parse,
 )
 from lmtp.replies import Reply
-from tests.support.lmtp_parts import parse_odd
 
 TAKEN: list[tuple[bytes, Command]] = [
     (b"LHLO mx.example.net", Lhlo("mx.example.net")),
