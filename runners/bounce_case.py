@@ -33,7 +33,7 @@ from runners.phrases import Phrase, Value
 
 ENABLE: Final = "enable"  # what a confirmation token is about that turns delivery on again
 
-MAX_LETTERS: Final = 50  # of one report: an ack has 100 outputs (bus.messages), and the last member's letter goes to every owner too
+STEP_LETTERS: Final = 2  # of one member's step at most: to the member, and to the owners
 
 _REASONS: Final[Mapping[str, Phrase]] = {
     "bad-mailbox": Phrase("this address is not known there"),
@@ -102,7 +102,7 @@ class Case:
             return self._note(member, failure, "no posts go there")  # a late bounce of an earlier post
         if any(topic.name in self._frozen for topic in brake.topics_of(member.address, failure)):
             return self._note(member, failure, "frozen")
-        if len(self._draft.letters) > MAX_LETTERS:
+        if not self._draft.has_room(STEP_LETTERS):
             return self._note(member, failure, "too many at once")  # counted by their next bounce
         return self._score(member, failure)
 
@@ -153,6 +153,7 @@ class Case:
         """Freeze what fails for many members at once; the first report that sees it tells the owners."""
         freezes = self._draft.roster.freezes(self._list_id)
         going_on = {each.topic: each.since for each in freezes if each.until > self._now}
+        told = {each.topic for each in freezes if each.topic in going_on and each.told_at is not None}
         worn_out = {topic for topic, since in going_on.items() if self._now - since > brake.LONGEST}
         self._frozen.update(going_on.keys() - worn_out)
         for topic, failing in self._topics.items():
@@ -161,7 +162,7 @@ class Case:
                 topic, count, self._members(topic, failing[0])
             ):
                 failure = self._failing[failing[0].key]
-                self._freeze(topic, count, failure, is_new=topic.name not in going_on)
+                self._freeze(topic, count, failure, tells=topic.name not in told and self._draft.has_room(1))
                 if topic.name not in worn_out:
                     self._frozen.add(topic.name)
 
@@ -181,12 +182,13 @@ class Case:
         domain = member.key.rpartition("@")[2]
         return 0 if topic.is_text else self._draft.roster.count_members_at(self._list_id, domain)
 
-    def _freeze(self, topic: brake.Topic, count: int, failure: Failure, *, is_new: bool) -> None:
+    def _freeze(self, topic: brake.Topic, count: int, failure: Failure, *, tells: bool) -> None:
+        """Freeze, or freeze longer; `tells` the owners: of one report that freezes very many domains, the next report of each tells."""
         until = self._now + brake.FREEZE
         self._draft.changes.append(
-            FreezeScoring(list_id=self._list_id, topic=topic.name, until=until, told=is_new)
+            FreezeScoring(list_id=self._list_id, topic=topic.name, until=until, told=tells)
         )
-        if is_new:
+        if tells:
             what: Value = (
                 Phrase("refusals in the same words") if topic.is_text else topic.name.partition(":")[2]
             )
@@ -360,5 +362,5 @@ def _words(bounce_class: str, status: str) -> Phrase:
     return Phrase("$reason ($status)", {"reason": words, "status": status}) if status else words
 
 
-def _letter(kind: Kind, member: Member, template: str, values: Mapping[str, Value], **more: str) -> Letter:
+def _letter(kind: Kind, member: Member, template: str, values: Mapping[str, Value], **more: Any) -> Letter:
     return Letter(kind=kind, address=member.address, template=template, values=values, **more)

@@ -4,13 +4,13 @@ A handler gives `decide_once` its work: a function that reads the roster and fil
 the outcome, and the log hears of it when that is durable. The work may be called again (another lease, a busy store), so it holds no state.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
-from bus.messages import Item
+from bus.messages import MAX_OUTPUTS, Item
 from lists.address import Suffixes, list_address
 from lists.changes import Change
 from lists.gate import Cause, Kind
@@ -18,7 +18,7 @@ from lists.model import MailingList
 from lists.records import Origin
 from lists.roster import Roster
 from lists.tokens import SiteKey
-from runners.letters import Letter, Office, Written, write_letters
+from runners.letters import MAX_LANGUAGES, Letter, Office, Written, write_letters
 from runners.outcome import Ack, Outcome, Output
 from runners.phrases import Value
 from runners.site import Current, Decision, Site
@@ -63,17 +63,38 @@ class Draft:
         self.notes.append((event, facts))
 
     def write(
-        self, kind: Kind, address: str, template: str, values: Mapping[str, Value] | None = None, **more: str
+        self, kind: Kind, address: str, template: str, values: Mapping[str, Value] | None = None, **more: Any
     ) -> None:
         """Ask for a letter."""
         self.letters.append(
             Letter(kind=kind, address=address, template=template, values=values or {}, **more)
         )
 
+    def write_all(
+        self,
+        kind: Kind,
+        addresses: Sequence[str],
+        template: str,
+        values: Mapping[str, Value],
+        **more: Any,
+    ) -> None:
+        """Ask for one letter to owners or moderators, however many they are."""
+        if addresses:
+            first, *others = addresses
+            self.letters.append(
+                Letter(
+                    kind=kind, address=first, others=tuple(others), template=template, values=values, **more
+                )
+            )
+
     def tell_owners(self, template: str, values: Mapping[str, Value]) -> None:
-        """Ask for a letter to each owner."""
-        for owner in self.roster.owners(self.list_id):
-            self.write(Kind.REPORT, owner, template, values)
+        """Ask for a letter to the owners."""
+        self.write_all(Kind.REPORT, self.roster.owners(self.list_id), template, values)
+
+    def has_room(self, letters: int) -> bool:
+        """May so many letters more be asked for, even if each goes to all owners?"""
+        most = sum(letter.most_outputs for letter in self.letters) + letters * MAX_LANGUAGES
+        return len(self.outputs) + most <= MAX_OUTPUTS
 
 
 Work = Callable[[Draft], None]

@@ -20,9 +20,6 @@ ACCEPT: Final = "accept"
 DISCARD: Final = "discard"
 _ABOUT: Final = "held "  # begins what such a token is about
 _NUMBERS: Final = {ACCEPT: 0, DISCARD: 1}  # tells the tokens of one item apart
-MAX_TOLD: Final = (
-    50  # moderators told of one post, in order of address; an ack has 100 outputs (bus.messages)
-)
 CODE_DAYS: Final = 90  # that a code is good; the post waits for ever, and `bin/postroom held` decides then
 
 # Why it waits, by rule; a rule that is not here (a later version's) tells its name.
@@ -58,15 +55,14 @@ def tell_moderators(draft: Draft, rule: str, sender: str, subject: str, size: in
         "accept_address": sender_address,
         "discard_address": draft.setting.address("confirm", discard),
     }
-    for moderator in draft.roster.addresses_of(draft.list_id, ("owner", "moderator"))[:MAX_TOLD]:
-        draft.write(
-            Kind.REQUEST,
-            moderator,
-            "owner-held",
-            values,
-            sender=sender_address,
-            subject_tail=f"confirm {accept}",
-        )
+    draft.write_all(
+        Kind.REQUEST,
+        draft.roster.addresses_of(draft.list_id, ("owner", "moderator")),
+        "owner-held",
+        values,
+        sender=sender_address,
+        subject_tail=f"confirm {accept}",
+    )
 
 
 def why_held(rule: str) -> Value:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from msgspec import Struct
@@ -31,16 +31,25 @@ if TYPE_CHECKING:
     from runners.site import Site
 
 
+MAX_LANGUAGES: Final = 4  # in which one letter to several is written; who reads another gets the list's
+
+
 class Letter(Struct, frozen=True, kw_only=True):
     """One mail that is wanted; see notices.write_notice for what the fields mean."""
 
     kind: Kind
     address: str
+    others: tuple[str, ...] = ()  # who else gets it, as one mail for all who read the same language
     template: str
     values: Mapping[str, Value] = {}
     sender: str = ""
     subject_tail: str = ""
     reverse_path: str | None = None
+
+    @property
+    def most_outputs(self) -> int:
+        """Return how many outputs it may become: an ack has room for so many alone (bus.messages.MAX_OUTPUTS)."""
+        return min(MAX_LANGUAGES, 1 + len(self.others))
 
 
 class Office(Struct, frozen=True, kw_only=True):
@@ -117,25 +126,42 @@ def write_letters(
     spent: dict[str, Spent] = {}
     outputs: list[Output] = []
     verdicts: list[Permit | Denial] = []
-    for letter in letters:
-        key = budget_key(office.key, letter.address, letter.kind)
+
+    def ask(letter: Letter, address: str) -> Permit | Denial:
+        key = budget_key(office.key, address, letter.kind)
         verdict = judge(
             letter.kind,
-            letter.address,
+            address,
             spent.get(key) or roster.spent(key),
             now_ms,
             cause=cause,
-            is_ours=office.is_ours(letter.address),
+            is_ours=office.is_ours(address),
             per_day=office.per_day,
             staff_per_day=office.staff_per_day,
         )
-        verdicts.append(verdict)
         if isinstance(verdict, Permit):
             spent[key] = verdict.spent
-            in_language = replace(desk, language=_language_of(letter.address, roster, desk.mailing_list))
-            outputs.append(_write(letter, verdict, in_language, item, now))
+        return verdict
+
+    for letter in letters:
+        asked = [ask(letter, address) for address in (letter.address, *letter.others)]
+        verdicts += asked
+        permits = [verdict for verdict in asked if isinstance(verdict, Permit)]
+        for language, readers in _by_language(permits, roster, desk).items():
+            outputs.append(_write(letter, readers, replace(desk, language=language), item, now))
     changes = tuple(SpendBudget(key, paid) for key, paid in spent.items())
     return Written(changes, tuple(outputs), tuple(verdicts))
+
+
+def _by_language(permits: Sequence[Permit], roster: Roster, desk: Desk) -> dict[str, list[Permit]]:
+    """Sort readers by the language that they get; MAX_LANGUAGES of them, the list's for all who come later."""
+    readers: dict[str, list[Permit]] = {}
+    for permit in permits:
+        language = _language_of(permit.address, roster, desk.mailing_list)
+        if language not in readers and len(readers) >= MAX_LANGUAGES - 1:
+            language = desk.mailing_list.settings.preferred_language if desk.mailing_list else ""
+        readers.setdefault(language, []).append(permit)
+    return readers
 
 
 def _language_of(address: str, roster: Roster, mailing_list: MailingList | None) -> str:
@@ -147,9 +173,9 @@ def _language_of(address: str, roster: Roster, mailing_list: MailingList | None)
     return next(own, mailing_list.settings.preferred_language)
 
 
-def _write(letter: Letter, permit: Permit, desk: Desk, item: Item, now: datetime) -> Output:
+def _write(letter: Letter, permits: Sequence[Permit], desk: Desk, item: Item, now: datetime) -> Output:
     return write_notice(
-        permit,
+        permits,
         letter.template,
         desk,
         item,

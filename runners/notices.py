@@ -6,7 +6,7 @@ octets, so that a handler that runs twice sends one mail.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -47,7 +47,7 @@ class Desk(Struct, frozen=True, kw_only=True):
 
 
 def write_notice(
-    permit: Permit,
+    permits: Sequence[Permit],
     template: str,
     desk: Desk,
     item: Item,
@@ -58,24 +58,26 @@ def write_notice(
     subject_tail: str = "",
     reverse_path: str | None = None,
 ) -> Output:
-    """Write one notice; the output belongs into the Ack that is stored with the permit's budget.
+    """Write one notice; the output belongs into the Ack that is stored with the budget of each permit.
 
-    `template` is the name of its text, `values` what the text names beside the standard ones; `sender` is From: (LIST-owner@ unless said; a
+    `permits` is at least one, all of one kind and cause; several get one mail, whose To: is LIST-owner@, for only those who answer for a list are told together. `template` is the name of its text, `values` what the text names beside the standard ones; `sender` is From: (LIST-owner@ unless said; a
     confirmation comes from LIST-confirm+TOKEN@, so that a reply confirms); `subject_tail` is added to the subject ("confirm TOKEN");
     `reverse_path` is for a probe's own. Raises KeyError for an unknown template, BadTemplate for one that wants other values.
     """
-    standard = standard_values(desk)
+    permit, standard = permits[0], standard_values(desk)
+    reader = permit.address if len(permits) == 1 else standard["owner_address"]
     language = desk.texts.known(desk.language)
     given = {
         name: _NOT_TEXT.sub(" ", spell(value, language))
-        for name, value in {**standard, "address": permit.address, **(values or {})}.items()
+        for name, value in {**standard, "address": reader, **(values or {})}.items()
     }
     subject, body = desk.texts.fill(template, given, desk.mailing_list, desk.language)
     sender = sender or standard["owner_address"]
-    is_ascii = all(address.isascii() for address in (permit.address, sender, standard.get("list_id", "")))
+    named = (*(each.address for each in permits), sender, standard.get("list_id", ""))
+    is_ascii = all(address.isascii() for address in named)
     message = EmailMessage(SMTP if is_ascii else SMTPUTF8)
     message["From"] = _mailbox(sender, standard["list_name"])
-    message["To"] = _mailbox(permit.address)
+    message["To"] = _mailbox(reader)
     message["Subject"] = " ".join((_CONTROL.sub(" ", subject)[:MAX_SUBJECT], subject_tail)).strip()
     message["Date"] = format_datetime(now)
     message["Message-ID"] = (
@@ -87,7 +89,8 @@ def write_notice(
     return Output(
         OUTGOING,
         content=_list_id_field(desk) + message.as_bytes(),
-        recipient=permit.address,
+        recipient=permit.address if len(permits) == 1 else None,
+        recipients=tuple(each.address for each in permits) if len(permits) > 1 else (),
         reverse_path=reverse_path
         if reverse_path is not None
         else (None if permit.kind.wants_bounces else ""),

@@ -176,15 +176,14 @@ class Subscribing:
             "refuse_address": draft.setting.address("confirm", refuse),
             "expires": self._expires(State.MODERATING),
         }
-        for moderator in draft.roster.addresses_of(draft.list_id, ("owner", "moderator")):
-            draft.write(
-                Kind.REQUEST,
-                moderator,
-                "owner-request",
-                values,
-                sender=sender,
-                subject_tail=f"confirm {approve}",
-            )
+        draft.write_all(
+            Kind.REQUEST,
+            draft.roster.addresses_of(draft.list_id, ("owner", "moderator")),
+            "owner-request",
+            values,
+            sender=sender,
+            subject_tail=f"confirm {approve}",
+        )
 
     def _tell_done(self) -> None:
         draft = self._draft

@@ -295,6 +295,22 @@ def test_one_report_for_everybody_at_a_provider_is_an_incident_at_once(tmp_path:
         assert story.member("anne@example.net").delivery_status == "by_bounces"
 
 
+def test_one_report_that_freezes_very_many_domains_tells_the_owners_of_some_and_the_next_of_the_rest(
+    tmp_path: Path,
+) -> None:
+    """110 domains are more letters than an ack may hold; all of them rest at once."""
+    members = [f"m{number}@d{domain}.example" for domain in range(110) for number in range(5)]
+    with telling(tmp_path, members, ["bounce_score_threshold=1", "bounce_probes=no"]) as story:
+        story.bounce_all(members)
+        assert len(story.site.store.look(lambda roster: roster.freezes(ANT_ID))) == 110
+        told = len(story.mails("olga@example.com", "many members"))
+        assert 50 < told < 110
+        story.bounce_all(members)
+        assert len(story.mails("olga@example.com", "many members")) == 110
+        assert {story.score(address) for address in members[::50]} == {0}
+        assert story.site.shunts() == []
+
+
 def test_one_report_that_disables_many_writes_no_more_than_an_ack_may_hold(tmp_path: Path) -> None:
     """150 members at 150 domains: some step today, the rest with their next bounce; nothing is shunted, every step has its mail."""
     members = [f"anne@m{number}.example" for number in range(150)]

@@ -89,3 +89,37 @@ def test_a_letter_that_is_denied_leaves_the_others(store: Store) -> None:
     written = send(store, "2" * 32, [welcome("ant-owner@example.org"), welcome("bart@example.net")])
     assert [type(verdict) for verdict in written.verdicts] == [Denial, Permit]
     assert [output.recipient for output in written.outputs] == ["bart@example.net"]
+
+
+def staff(*addresses: str) -> Letter:
+    first, *others = addresses
+    return Letter(
+        kind=Kind.REPORT,
+        address=first,
+        others=tuple(others),
+        template="owner-joined",
+        values={"member": "anne@example.net"},
+    )
+
+
+def test_a_letter_to_many_is_one_mail_for_each_language(store: Store) -> None:
+    """One who is denied is left out; the budget is each reader's own."""
+    ant = store.create_list("ant@example.org").list_id
+    owners = [f"o{number}@example.com" for number in range(10)]
+    store.add_members(ant, owners, role="owner")
+    for number, language in enumerate(["de", "de", "fr", "it", "es"]):
+        wanted = changes.SetPreference(list_id=ant, address=owners[number], role="owner", language=language)
+        store.perform([wanted])
+    written = send(store, "3" * 32, [staff(*owners, "bee@example.org")])
+    readers = [output.recipients or (output.recipient,) for output in written.outputs]
+    assert readers == [(owners[0], owners[1]), (owners[2],), (owners[3],), tuple(owners[4:])]
+    assert len(readers) == staff(*owners).most_outputs
+    assert [type(verdict) for verdict in written.verdicts] == [Permit] * 10 + [Denial]
+    assert len(written.changes) == 10
+
+
+def test_a_letter_to_many_leaves_out_those_whose_budget_is_spent(store: Store) -> None:
+    for number in range(5):
+        send(store, f"{number:032x}", [staff("olga@example.com")])
+    (output,) = send(store, "f" * 32, [staff("olga@example.com", "otto@example.com")]).outputs
+    assert output.recipient == "otto@example.com"

@@ -15,6 +15,7 @@ from lists.address import DEFAULT_SUFFIXES
 from lists.gate import Cause, Kind, Permit, Spent, judge
 from lists.model import ListSettings, MailingList
 from runners.notices import Desk, standard_values, write_notice
+from runners.phrases import Value
 from runners.texts import BUILT_IN, BadTemplate, Texts, load_template, read_template, template_names
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -56,7 +57,7 @@ CONFIRMATION = {"confirm_address": "ant-confirm+abc@example.org", "expires": "Th
 
 def test_a_confirmation_says_all_that_rfc_3834_asks() -> None:
     output = write_notice(
-        permit(),
+        [permit()],
         "confirm-join",
         make_desk(),
         make_item(),
@@ -82,7 +83,7 @@ def test_a_confirmation_says_all_that_rfc_3834_asks() -> None:
 def test_the_same_permit_gives_the_same_octets() -> None:
     """A handler that runs twice sends one mail."""
     one, two = (
-        write_notice(permit(), "confirm-join", make_desk(), make_item(), NOW, values=CONFIRMATION)
+        write_notice([permit()], "confirm-join", make_desk(), make_item(), NOW, values=CONFIRMATION)
         for _ in range(2)
     )
     assert one == two
@@ -92,14 +93,14 @@ def test_plain_text_can_be_read_without_decoding() -> None:
     """Lines that a value makes longer than 78 octets stay one line."""
     expires = "Wednesday, 30 September 2026, " * 5
     output = write_notice(
-        permit(), "confirm-join", make_desk(), make_item(), NOW, values={**CONFIRMATION, "expires": expires}
+        [permit()], "confirm-join", make_desk(), make_item(), NOW, values={**CONFIRMATION, "expires": expires}
     )
     assert b"Content-Transfer-Encoding: 7bit\r\n" in (output.content or b"")
     assert expires.strip().encode() in (output.content or b"")
 
 
 def test_a_command_is_no_reply() -> None:
-    output = write_notice(permit(Kind.WELCOME, cause=None), "welcome", make_desk(), make_item(), NOW)
+    output = write_notice([permit(Kind.WELCOME, cause=None)], "welcome", make_desk(), make_item(), NOW)
     message = message_from_bytes(output.content or b"", policy=default)
     assert message["auto-submitted"] == "auto-generated"
     assert message["in-reply-to"] is None
@@ -110,7 +111,7 @@ def test_a_message_id_of_a_strangers_making_is_not_repeated() -> None:
     """It goes into a header of ours."""
     for forged in ("<a@b>\r\nBcc: x@example.net", "<" + "x" * 2000 + ">", "<a> <b>", ""):
         output = write_notice(
-            permit(cause=Cause("anne@example.net", forged)), "welcome", make_desk(), make_item(), NOW
+            [permit(cause=Cause("anne@example.net", forged))], "welcome", make_desk(), make_item(), NOW
         )
         message = message_from_bytes(output.content or b"", policy=default)
         assert message["references"] is None
@@ -122,7 +123,7 @@ def test_no_value_breaks_out_of_the_text(display_name: str, value: str) -> None:
     """Whatever is filled in, the header has our fields and no others, and the mail can be read."""
     mailing_list = MailingList.at("ant@example.org", ListSettings(display_name=display_name))
     output = write_notice(
-        permit(),
+        [permit()],
         "confirm-join",
         make_desk(mailing_list=mailing_list),
         make_item(),
@@ -142,7 +143,7 @@ def test_no_value_breaks_out_of_the_text(display_name: str, value: str) -> None:
     "address", ['"two words"@example.net', "grüße@example.net", "a" * 60 + "@example.net"]
 )
 def test_any_address_that_we_take_can_be_written_to(address: str) -> None:
-    output = write_notice(permit(Kind.WELCOME, address, None), "welcome", make_desk(), make_item(), NOW)
+    output = write_notice([permit(Kind.WELCOME, address, None)], "welcome", make_desk(), make_item(), NOW)
     assert output.recipient == address
     assert b"\nTo: " in (output.content or b"")
 
@@ -184,7 +185,7 @@ def test_a_text_that_wants_what_there_is_not_is_passed_over(tmp_path: Path) -> N
     file = tmp_path / "site/en/welcome.txt"
     file.parent.mkdir(parents=True)
     file.write_text("Subject: $nonsense\n\nhello\n")
-    output = write_notice(permit(Kind.WELCOME), "welcome", make_desk(tmp_path), make_item(), NOW)
+    output = write_notice([permit(Kind.WELCOME)], "welcome", make_desk(tmp_path), make_item(), NOW)
     assert b"Subject: Welcome to Ants" in (output.content or b"")
 
 
@@ -226,10 +227,28 @@ def test_no_name_of_a_list_breaks_the_syntax(address: str, name: str) -> None:
     """An encoded word is no address and no list-id (RFC 2047 5, RFC 2919 3), and a display name holds no second address."""
     ant = MailingList.at(address, ListSettings(display_name=name))
     output = write_notice(
-        permit(), "confirm-join", make_desk(mailing_list=ant), make_item(), NOW, values=CONFIRMATION
+        [permit()], "confirm-join", make_desk(mailing_list=ant), make_item(), NOW, values=CONFIRMATION
     )
     message = message_from_bytes(output.content or b"", policy=default)
     (author,) = message["from"].addresses
     octets = author.addr_spec.encode(errors="surrogateescape")  # as the parser keeps UTF-8
     assert octets.decode() == standard_values(make_desk(mailing_list=ant))["owner_address"]
     assert f"List-Id: <{ant.list_id}>\r\n".encode() in (output.content or b"")
+
+
+def test_several_readers_get_one_mail_to_the_owner_address() -> None:
+    """However many decide about a list, it is one output, and nobody's address is shown to the others."""
+    permits = [permit(Kind.REQUEST, f"m{number}@example.net", None) for number in range(250)]
+    values: dict[str, Value] = {
+        "member": "anne@example.net",
+        "action": "join",
+        "approve_address": "a@example.org",
+        "refuse_address": "r@example.org",
+        "expires": NOW,
+    }
+    output = write_notice(permits, "owner-request", make_desk(), make_item(), NOW, values=values)
+    assert output.recipient is None
+    assert output.recipients == tuple(each.address for each in permits)
+    message = message_from_bytes(output.content or b"", policy=default)
+    assert message["to"] == "ant-owner@example.org"
+    assert b"m0@example.net" not in (output.content or b"")
