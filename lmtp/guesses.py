@@ -5,10 +5,12 @@ who is a member is answered 451 4.7.1, to members and strangers alike, so the li
 
 Whose bucket: the client that an MTA names by XFORWARD, else the peer itself. A peer is an MTA and speaks for everybody, spammers and members, so
 its bucket is so large that only guessing by the hundred thousand empties it: too small, and one flood of spam would put off the members' mail.
-Buckets are one process's: with N front-ends a client has up to N times as many.
+Limits are the site's; each front-end has its share of them, so a client that has all its connections at one has that share alone. Buckets are in
+memory: a front-end that starts has full ones.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from ipaddress import IPv6Network, ip_address
 from typing import Final
 
@@ -43,10 +45,11 @@ def guesser_of(client: Client) -> Guesser:
 
 
 class Guesses:
-    """The buckets; a limit of 0 is none."""
+    """The buckets; a limit of 0 is none. `fronts` says how many front-ends share the limits."""
 
-    def __init__(self, per_client: int, per_peer: int) -> None:
+    def __init__(self, per_client: int, per_peer: int, fronts: Callable[[], int]) -> None:
         self._limits = {True: per_client, False: per_peer}
+        self._fronts = fronts
         self._full_at_s: OrderedDict[Guesser, float] = OrderedDict()  # when each bucket is full again
 
     def may_ask(self, client: Client, now_s: float) -> bool:
@@ -54,17 +57,20 @@ class Guesses:
         if not self._full_at_s:
             return True
         guesser = guesser_of(client)
-        limit = self._limits[guesser.is_forwarded]
+        limit = self._share(guesser)
         full_at_s = self._full_at_s.get(guesser, 0.0)
         return not limit or full_at_s - now_s <= WINDOW_S - WINDOW_S / limit
 
     def note(self, client: Client, now_s: float) -> None:
         """Count one refusal."""
         guesser = guesser_of(client)
-        limit = self._limits[guesser.is_forwarded]
+        limit = self._share(guesser)
         if not limit:
             return
         full_at_s = max(self._full_at_s.pop(guesser, 0.0), now_s)
         self._full_at_s[guesser] = full_at_s + WINDOW_S / limit
         if len(self._full_at_s) > MAX_BUCKETS:
             self._full_at_s.popitem(last=False)
+
+    def _share(self, guesser: Guesser) -> int:
+        return -(-self._limits[guesser.is_forwarded] // self._fronts())

@@ -18,6 +18,7 @@ from lmtp.replies import Reply
 from lmtp.tls import Security
 
 _CONFIRM: Final = "-confirm"
+_pair = re.compile(r"\\(.)")  # quoted-pair, RFC 5321 4.1.2
 
 
 class Answered(Struct, frozen=True, kw_only=True):
@@ -37,17 +38,18 @@ class Report:
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger, delimiter: str) -> None:
         self._log = log.bind()  # structlog's lazy logger would be put together anew for each line: 3 us
-        self._token = re.compile(rf"({re.escape(_CONFIRM)}{re.escape(delimiter)})[^@]*", re.IGNORECASE).sub
+        self._token = re.compile(rf"({re.escape(_CONFIRM)}{re.escape(delimiter)}).*", re.IGNORECASE).sub
 
     def sender_refused(self, client: Mapping[str, Any], reply: Reply, reverse_path: str) -> None:
         """MAIL was answered 4xx or 5xx."""
-        self._refused(client, reply, reverse_path=reverse_path)
+        self._refused(client, reply, reverse_path=self._shown(reverse_path))
 
     def recipient_refused(
         self, client: Mapping[str, Any], reply: Reply, reverse_path: str, recipient: str, rule: str
     ) -> None:
         """RCPT was answered 4xx or 5xx."""
-        self._refused(client, reply, reverse_path=reverse_path, recipient=self._shown(recipient), rule=rule)
+        shown = self._shown(recipient)
+        self._refused(client, reply, reverse_path=self._shown(reverse_path), recipient=shown, rule=rule)
 
     def message_answered(self, client: Mapping[str, Any], answered: Answered) -> None:
         """The final replies of a message were given."""
@@ -62,7 +64,7 @@ class Report:
                 self._refused(
                     client,
                     reply,
-                    reverse_path=answered.reverse_path,
+                    reverse_path=self._shown(answered.reverse_path),
                     recipient=self._shown(entry.recipient),
                     list_id=entry.destination.list_id,
                     rule=reply.rule,
@@ -79,7 +81,7 @@ class Report:
             root_id=stored,
             list_id=item.list_id,
             recipient=self._shown(item.recipient),
-            reverse_path=item.reverse_path,
+            reverse_path=self._shown(item.reverse_path),
             message_id=item.message_id,
             queue=item.queue,
             size=item.size,
@@ -113,8 +115,16 @@ class Report:
     def _refused(self, client: Mapping[str, Any], reply: Reply, **keys: Any) -> None:
         self._log.info("lmtp.refused", reply=_spoken(reply), **client, **keys)
 
-    def _shown(self, recipient: str) -> str:
-        return self._token(r"\1...", recipient) if _CONFIRM in recipient.lower() else recipient
+    def _shown(self, address: str) -> str:
+        """Return an address without the token in it; a forwarder may have put our whole address into its own (SRS0=...)."""
+        if "\\" in address:
+            address = _pair.sub(
+                r"\1", address
+            )  # a quoted pair would hide the suffix from us, and not from the router
+        if _CONFIRM not in address.lower():
+            return address
+        local, at, domain = address.rpartition("@")
+        return self._token(r"\1...", local) + at + domain
 
 
 def _spoken(reply: Reply) -> str:

@@ -38,7 +38,8 @@ class Service:
         self.max_size = settings.lmtp.max_size
         self.normalizes = settings.lmtp.bare_newlines == "normalize"
         self.max_recipients = settings.lmtp.max_recipients
-        self.guesses = Guesses(settings.lmtp.guesses_per_client, settings.lmtp.guesses_per_peer)
+        lmtp = settings.lmtp
+        self.guesses = Guesses(lmtp.guesses_per_client, lmtp.guesses_per_peer, lambda: self.fronts)
         self.max_commands = settings.lmtp.max_commands
         self.max_errors = settings.lmtp.max_errors
         self._lmtp = settings.lmtp

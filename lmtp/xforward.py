@@ -88,11 +88,14 @@ def _read_text(value: bytes) -> str:
 
 
 def _read_addr(value: bytes) -> str | None:
-    """addr = IPv4-address-literal / "IPV6:" IPv6-address-literal"""
+    """addr = IPv4-address-literal / "IPV6:" IPv6-address-literal    ; a mapped IPv4 address is that IPv4 address"""
     text = value.decode("ascii")
     try:
         if text[:5].upper() == "IPV6:":
-            return None if "%" in text else str(IPv6Address(text[5:]))  # a zone means nothing elsewhere
+            address = IPv6Address(text[5:])
+            return (
+                None if address.scope_id else str(address.ipv4_mapped or address)
+            )  # a zone means nothing elsewhere
         return str(IPv4Address(text))
     except AddressValueError:
         return None

@@ -406,6 +406,33 @@ def test_the_log_has_one_line_for_each_recipient() -> None:
     assert accepted[0]["reply"] == f"250 2.0.0 Accepted {accepted[0]['item_id']}"
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("ant-CONFIRM+SECRET@example.org", "ant-CONFIRM+...@example.org"),
+        ('"ant-confirm\\+SECRET"@example.org', '"ant-confirm+...@example.org'),
+        ('"ant-c\\onfirm+SECRET"@example.org', '"ant-confirm+...@example.org'),
+        ('"ant-confirm+a@SECRET"@example.org', '"ant-confirm+...@example.org'),
+        ('"a\\"nt-confirm+SECRET"@example.org', '"a"nt-confirm+...@example.org'),
+        (
+            "SRS0=h=t=example.org=ant-confirm+SECRET@out.example",
+            "SRS0=h=t=example.org=ant-confirm+...@out.example",
+        ),
+    ],
+)
+def test_no_spelling_of_an_address_brings_a_token_into_the_log(address: str, shown: str) -> None:
+    """As sender or recipient, refused or taken."""
+    parts = make_parts()
+    talk = begun(parts)
+    mail, rcpt = f"MAIL FROM:<{address}>", f"RCPT TO:<{address}>"
+    talk.send(f"{mail} SIZE=99999999999\r\n{mail}\r\n{rcpt}\r\n".encode() + ANT + SMALL + DATA)
+    talk.send(stuff(b"x" * 200 + b"\r\n"))
+    lines = parts.events("lmtp.refused") + parts.events("lmtp.accepted")
+    assert [line["reverse_path"] for line in lines] == [shown] * 4
+    assert lines[1]["recipient"] == shown
+    assert "SECRET" not in str(lines)
+
+
 def test_a_stop_says_what_is_missing() -> None:
     """Space is 452 4.3.1; memory and a journal that does not get on are 451 4.3.2."""
     talk = begun()

@@ -14,6 +14,7 @@ STRANGER = b"MAIL FROM:<stranger@example.net>\r\n"
 CLOSED = b"RCPT TO:<closed@example.org>\r\n"
 ANT = b"RCPT TO:<ant@example.org>\r\n"
 RSET = b"RSET\r\n"
+ENOUGH = 100
 
 
 def make_client(addr: str = "", peer: str = "192.0.2.1") -> Client:
@@ -62,15 +63,37 @@ def test_connecting_again_does_not_help_and_the_log_says_why() -> None:
 
 
 def test_zero_is_no_limit() -> None:
-    guesses = Guesses(0, 0)
+    guesses = Guesses(0, 0, lambda: 1)
     for addr in ("", "203.0.113.9"):
         for _ in range(100):
             guesses.note(make_client(addr), 0.0)
         assert guesses.may_ask(make_client(addr), 0.0)
 
 
+def test_front_ends_share_the_limit() -> None:
+    """Each has its part, whoever comes or goes meanwhile; a part is never nothing."""
+    fronts = 4
+    guesses = Guesses(8, 2, lambda: fronts)
+    stranger = make_client("203.0.113.9")
+    assert told(guesses, stranger) == 2
+    assert told(guesses, make_client()) == 1
+    fronts = 1
+    assert told(guesses, stranger) == 0
+    assert told(guesses, make_client("203.0.113.10")) == 8
+    assert told(Guesses(0, 0, lambda: 4), stranger) == ENOUGH
+
+
+def told(guesses: Guesses, client: Client) -> int:
+    """Ask at one moment until it is too often; return how often it was answered."""
+    for count in range(ENOUGH):
+        if not guesses.may_ask(client, 0.0):
+            return count
+        guesses.note(client, 0.0)
+    return ENOUGH
+
+
 def test_one_client_of_an_mta_takes_nothing_from_another_or_from_the_mta() -> None:
-    guesses = Guesses(1, 1)
+    guesses = Guesses(1, 1, lambda: 1)
     guesses.note(make_client("203.0.113.9"), 0.0)
     assert not guesses.may_ask(make_client("203.0.113.9"), 0.0)
     assert guesses.may_ask(make_client("203.0.113.10"), 0.0)
@@ -94,7 +117,7 @@ def test_clients_are_told_apart(one: str, other: str, same: bool) -> None:
 @given(limit=st.integers(1, 200), pauses=st.lists(st.floats(0, 600), max_size=300))
 def test_never_more_than_twice_the_limit_in_an_hour_and_always_some(limit: int, pauses: list[float]) -> None:
     """A full bucket and what has filled up meanwhile."""
-    guesses, client, now_s = Guesses(limit, limit), make_client(), 1000.0
+    guesses, client, now_s = Guesses(limit, limit, lambda: 1), make_client(), 1000.0
     told: list[float] = []
     for pause in pauses:
         now_s += pause
@@ -107,7 +130,7 @@ def test_never_more_than_twice_the_limit_in_an_hour_and_always_some(limit: int, 
 
 
 def test_a_flood_of_clients_takes_no_more_memory() -> None:
-    guesses = Guesses(1, 1)
+    guesses = Guesses(1, 1, lambda: 1)
     for number in range(MAX_BUCKETS + 10):
         guesses.note(make_client(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"), 0.0)
     assert len(guesses._full_at_s) == MAX_BUCKETS

@@ -42,7 +42,7 @@ ACCEPTED: list[tuple[bytes, dict[str, Any]]] = [
     # addr
     (b"ADDR=192.0.2.7", {"addr": "192.0.2.7"}),
     (b"ADDR=IPV6:2001:DB8:0::1", {"addr": "2001:db8::1"}),
-    (b"ADDR=ipv6:::ffff:192.0.2.7", {"addr": "::ffff:c000:207"}),
+    (b"ADDR=ipv6:::ffff:192.0.2.7", {"addr": "192.0.2.7"}),
     # port, proto, source
     (b"PORT=0", {"port": 0}),
     (b"PORT=65535", {"port": 65535}),
