@@ -55,6 +55,8 @@ def _ask_for_certificates(context: ssl.SSLContext, lmtp: LmtpSettings) -> None:
         context.load_verify_locations(lmtp.tls_client_ca)
     except OSError as error:
         raise BadCertificate("tls_client_ca", lmtp.tls_client_ca, _explain(error)) from error
+    # A client's own certificate may stand there in place of a CA: then it is good, and no other of its CA.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     is_required = lmtp.tls_require == "certificate"
     context.verify_mode = ssl.CERT_REQUIRED if is_required else ssl.CERT_OPTIONAL
 

@@ -187,7 +187,7 @@ class LmtpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     tls_client_ca: Annotated[
         str,
         Meta(
-            description='PEM file: CAs whose client certificates are good. With it clients are asked for one, and a bad one ends the connection. "": not asked for.'
+            description='PEM file: CAs whose client certificates are good, each of them; or the certificates of the clients themselves, and then no others. With it clients are asked for one, and a bad one ends the connection. "": not asked for.'
         ),
     ] = ""
     tls_require: Annotated[

@@ -141,6 +141,22 @@ def test_a_certificate_of_another_ca_ends_the_connection(running: Running, autho
     wait_until(running.server.is_empty.is_set)
 
 
+def test_a_certificate_that_is_named_itself_lets_in_no_other_of_its_ca(authority: Authority) -> None:
+    """The file of CAs holds the client's own certificate, and neither its CA nor its key."""
+    mx = authority.client("mx.example.net")
+    named = authority.folder / "named.pem"
+    named.write_bytes(mx.read_bytes()[mx.read_bytes().index(b"-----BEGIN CERTIFICATE") :])
+    options = authority.options(require="certificate") | {"tls_client_ca": str(named)}
+    with running_server("uvloop", **options) as running:
+        context = authority.trust()
+        context.load_cert_chain(mx)
+        with Wire.connect(running.address) as wire:
+            wire.start_tls(context)
+            assert wire.codes("NOOP") == ["250 2.0.0"]
+        with Wire.connect(running.address) as wire:
+            assert is_turned_away(wire, authority.trust(certificate="other.example.net"))
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_required_certificate_must_be_shown(loop: str, authority: Authority) -> None:
     with running_server(loop, **authority.options(require="certificate")) as running:
