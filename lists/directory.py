@@ -27,6 +27,7 @@ from lists.store.probe import VersionProbe
 from lists.store.rolls import Mark
 
 FRONT_TIMEOUT_S = 2.0  # what the front-end waits for a lock; then 451
+KEPT = 2000  # answers to RCPT that are known without judging again: 0.5 MiB, 2 MiB of the longest addresses
 
 
 class Directory:
@@ -41,6 +42,8 @@ class Directory:
         self._old_tokens_until = date.fromisoformat(until) if until else None
         self._snapshot: Snapshot = empty_snapshot(Suffixes.from_settings(settings))
         self._audiences: dict[ListId, tuple[Mark, Audience]] = {}
+        self._answers: dict[tuple[str, str], Taken] = {}  # to (reverse-path, recipient), by one snapshot
+        self._answered_by = self._snapshot
 
     def close(self) -> None:
         """Close every connection."""
@@ -105,9 +108,23 @@ class Directory:
     # From memory ------------------------------------------------------------------------------------------------------
 
     def judge(self, reverse_path: str, recipient: str) -> Taken | Refused:
-        """Answer RCPT; before a 5xx is said, `is_current` must say so."""
+        """Answer RCPT; before a 5xx is said, `is_current` must say so.
+
+        That a post is taken follows from the snapshot alone, so a callout and the mail after it, or the next mail of the same sender, are judged
+        once (0.5 us in place of 5). Refusals are not kept: an attacker chooses how many there are.
+        """
+        snapshot = self._snapshot
+        if self._answered_by is not snapshot or len(self._answers) >= KEPT:
+            self._answers = {}
+            self._answered_by = snapshot
+        known = self._answers.get((reverse_path, recipient))
+        if known is not None:
+            return known
         today = self._clock.now().date() if self._old_tokens_until else None
-        return policy.judge_recipient(reverse_path, recipient, self._snapshot.view, today)
+        answer = policy.judge_recipient(reverse_path, recipient, snapshot.view, today)
+        if isinstance(answer, Taken) and answer.destination.purpose == "post":
+            self._answers[reverse_path, recipient] = answer
+        return answer
 
     def judge_data(self, destination: Destination, post: Post, *, is_report: bool = False) -> Taken | Refused:
         """Answer the final dot for one recipient; see rules.judge_data. Before a 5xx is said, `is_current` must say so."""

@@ -40,6 +40,7 @@ class PathParser(Protocol):
     """aiosmtpd's parser: (address, rest), with None for what is not an address."""
 
     def __call__(self, argument: str, /) -> tuple[str | None, str | None]: ...
+    def __hash__(self) -> int: ...  # lines once parsed are known by it (commands.py)
 
 
 def split_path(argument: bytes) -> tuple[bytes, bytes] | None:

@@ -344,11 +344,27 @@ def test_many_lists_are_read_in_one_walk(tmp_path: Path, store: Store) -> None:
     directory.close()
 
 
+def test_answers_that_are_kept_are_bounded_and_end_with_their_snapshot(
+    store: Store, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many addresses a member writes to us from; and whoever has left is not taken on."""
+    monkeypatch.setattr("lists.directory.KEPT", 3)
+    for _ in range(2):
+        for sender in (ANNE, "ANNE@example.net", "Anne@example.net", "aNNe@example.net", "bart@example.net"):
+            assert rule(directory, sender) == ("member" if sender.lower() == ANNE else "not-a-member")
+            assert len(directory._answers) <= 3
+    store.remove_members(ANT, [ANNE])
+    assert rule(directory, ANNE) == "member"
+    directory.refresh()
+    assert rule(directory, ANNE) == "not-a-member"
+
+
 @pytest.mark.slow
 def test_a_recipient_is_judged_within_50_us_however_many_lists_and_members(
-    tmp_path: Path, store: Store
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Measured: 5 us for a plain sender, 13 us for the deepest disguise; the best of five runs, for the machine is shared."""
+    monkeypatch.setattr("lists.directory.KEPT", 0)  # no answer is known from before
     store.add_members(ANT, [f"m{number}@example.net" for number in range(20_000)])
     for number in range(200):
         store.create_list(f"list{number}@example.org", CLOSED)
