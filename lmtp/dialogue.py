@@ -58,15 +58,12 @@ class Dialogue(Reading):
         """Go on after Assure: the snapshot is now as new as the store (False: nobody could say)."""
         self._assurance = Assurance(self._assurance.upto, is_current)
         again, self._again, self.want = self._again, None, None
-        if again is not None:
-            self._attempt(again)
-        self._pump()
+        self._pump(again)
 
     def published(self, outcome: tuple[ItemId, ...] | Reply) -> None:
         """Go on after Publish: ids under which the items are stored, or why they are not."""
         self.want = None
-        self._attempt(partial(self._conclude, outcome))
-        self._pump()
+        self._pump(partial(self._conclude, outcome))
 
     def secured(self, security: Security) -> None:
         """Go on after Secure: from now on everything comes in TLS, and nothing that came before counts."""
@@ -77,17 +74,24 @@ class Dialogue(Reading):
 
     def _answer(self, line: bytes) -> None:
         command = parse(line, self._parse_odd)
-        # An address that is none is its writer's mistake, and not the MTA's that passes it on.
-        is_error = isinstance(command, Reply) and command not in (replies.BAD_SENDER, replies.BAD_RECIPIENT)
-        farewell = self.conduct.count(is_error=is_error)
-        if farewell is not None:
+        if isinstance(command, Reply):
+            self._refuse(command)
+        elif farewell := self.conduct.count(is_error=False):
             self.say_goodbye(farewell)
-        elif isinstance(command, Reply):
-            self._say(command) if command.code != 421 else self.say_goodbye(command)
         elif refusal := OUT_OF_ORDER.get((self._state, type(command))):
             self._say(refusal)
         else:
             _ANSWERS[type(command)](self, command)
+
+    def _refuse(self, reply: Reply) -> None:
+        """Answer a line that is no command."""
+        # An address that is none is its writer's mistake, and not the MTA's that passes it on.
+        is_error = reply not in (replies.BAD_SENDER, replies.BAD_RECIPIENT)
+        farewell = self.conduct.count(is_error=is_error) or (reply if reply.code == 421 else None)
+        if farewell is not None:
+            self.say_goodbye(farewell)
+        else:
+            self._say(reply)
 
     # Commands -----------------------------------------------------------------------------------------------------------
 

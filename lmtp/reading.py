@@ -7,7 +7,6 @@ the client does not read, after MAX_TURN commands or MAX_TURN_S seconds, whichev
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from config.names import ItemId
@@ -47,6 +46,7 @@ class Reading(ABC):
         self._transaction = Transaction()
         self._gathering: Gathering | None = None
         self._claim = Claim(client.origin.name)
+        self._given = 0  # replies of this turn when the step in hand began
         self._again: Callable[[], None] | None = None  # the step that is taken when `want` has been answered
 
     # What the connection calls ------------------------------------------------------------------------------------------
@@ -74,17 +74,20 @@ class Reading(ABC):
 
     def take_output(self) -> bytes:
         """Return the replies of this turn, to be written at once."""
-        output = b"".join(self._output)
-        self._output.clear()
-        return output
+        output = self._output
+        if not output:
+            return b""
+        octets = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
+        return octets
 
     def go_on(self) -> None:
         """Go on after Pause or Delay, or when the client reads again."""
         if isinstance(self.want, Delay | Pause):
             again, self._again, self.want = self._again, None, None
-            if again is not None:
-                self._attempt(again)
-        self._pump()
+            self._pump(again)
+        else:
+            self._pump()
 
     def say_goodbye(self, reply: Reply) -> None:
         """End the session from our side with a 421; final replies that are owed come before it."""
@@ -101,26 +104,40 @@ class Reading(ABC):
 
     # Reading ------------------------------------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
-        """Use up the input, as far as nothing must be awaited."""
+    def _pump(self, step: Callable[[], None] | None = None) -> None:
+        """Take `step`, then use up the input, as far as nothing must be awaited.
+
+        An error of ours is answered 451 to everybody who is owed a reply, and the session goes on in another turn.
+        """
+        try:
+            if step is not None:
+                self._given = len(self._output)
+                step()
+            self._use_up()
+        except Exception as error:
+            self._apologise(error)
+
+    def _use_up(self) -> None:
+        data = self._input
+        if self.want is not None or self.is_held or self.is_closing or not data:
+            return
         end_s = self.service.monotonic() + MAX_TURN_S
         for _ in range(MAX_TURN):
-            if self.want is not None or self.is_held or self.is_closing or not self._input:
-                return
+            self._given = len(self._output)
             if self._gathering is not None:
                 if not self._gather(self._gathering):
                     return
-                continue
-            line = self._input.next_line()
-            if line is None:
-                if is_tls(self._input.data, self._input.position):
+            elif (line := data.next_line()) is not None:
+                self._answer(line)
+            else:
+                if is_tls(data.data, data.position):
                     self.say_goodbye(replies.TLS)
                 return
-            self._attempt(partial(self._answer, line))
+            if self.want is not None or self.is_held or self.is_closing or not data:
+                return
             if self.service.monotonic() > end_s:
                 break  # an odd address takes email's parser a millisecond and more
-        if self.want is None and not self.is_closing and self._input:
-            self.want = Pause()
+        self.want = Pause()
 
     def _gather(self, gathering: Gathering) -> bool:
         data = self._input
@@ -134,7 +151,7 @@ class Reading(ABC):
         self._claim.give_up = None
         self._transaction.began_s = self.service.monotonic()
         self._transaction.message = gathering.message()
-        self._attempt(self._look_at_message)
+        self._look_at_message()
         return True
 
     def _look_at_message(self) -> None:
@@ -155,24 +172,18 @@ class Reading(ABC):
             self._gathering.give_up()
             self._hold(0)
 
-    def _attempt(self, step: Callable[[], None]) -> None:
-        """Take one step; an error of ours is answered 451 to everybody who is owed a reply, and the session goes on."""
-        given = len(self._output)
-        try:
-            step()
-        except Exception as error:
-            self.service.report.failed(self.client.name, error)
-            self.want = self._again = None
-            if (
-                len(self._output) == given
-            ):  # each step gives its replies at once: else they were given before it failed
-                self._apologise()
-
-    def _apologise(self) -> None:
-        if self.is_publishing:
-            self._finish([replies.FAILED] * len(self._transaction.entries), ())
-        else:
-            self._say(replies.FAILED)
+    def _apologise(self, error: Exception) -> None:
+        self.service.report.failed(self.client.name, error)
+        self.want = self._again = None
+        if (
+            len(self._output) == self._given
+        ):  # a step gives its replies at once: else they were given before it failed
+            if self.is_publishing:
+                self._finish([replies.FAILED] * len(self._transaction.entries), ())
+            else:
+                self._say(replies.FAILED)
+        if self._input and not self.is_closing:
+            self.want = Pause()
 
     def _say(self, reply: Reply) -> None:
         self._output.append(reply.wire)

@@ -15,14 +15,14 @@ from lmtp.commands import Data, Mail, Rcpt, Rset, StartTls, Vrfy, Xforward
 from lmtp.replies import Reply
 
 
-class State(enum.Enum):
-    """Where the session is between commands."""
+class State(enum.IntEnum):
+    """Where the session is between commands. Numbers, since the hash of another member is a call of Python for each command."""
 
-    BARE = "bare"  # TLS is required, and has not begun
-    NEW = "new"  # LHLO has not been said
-    READY = "ready"  # no transaction
-    MAIL = "mail"  # MAIL was taken, no recipient yet
-    RCPT = "rcpt"  # a recipient was taken
+    BARE = 0  # TLS is required, and has not begun
+    NEW = 1  # LHLO has not been said
+    READY = 2  # no transaction
+    MAIL = 3  # MAIL was taken, no recipient yet
+    RCPT = 4  # a recipient was taken
 
 
 # (state, command): what is refused because of the order; every other pair is answered on its merits (RFC 5321 4.1.4, RFC 2033 4.2, XFORWARD_README).
