@@ -13,6 +13,8 @@ from bus.messages import Beat, Bye, Gone, Hello, LeaseToken, Living, Lost, Probl
 from bus.peers import Peer
 from config.names import Instance, ItemId
 
+MAX_RUN = 256  # items of one list that a runner may have at once
+
 
 class Attendance:
     """Lets processes in and out."""
@@ -45,6 +47,7 @@ class Attendance:
                 message.queue,
                 slots,
                 message.claims,
+                run=min(max(message.run, 1), MAX_RUN),
                 is_known_connection=known is not None and known.identity == identity,
             )
         else:

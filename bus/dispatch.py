@@ -16,7 +16,7 @@ What does not belong here: sockets and peers (broker.py), order within a queue (
 """
 
 import heapq
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from bus.journal.api import Blame, Defer, Row, Shunt, State
 from bus.leases import Ended, Grant, Lease, Standing, Worker
@@ -97,8 +97,9 @@ class Dispatch:
         instance: Instance,
         queue: Queue,
         slots: int,
-        claims: Collection[ItemId],
+        claims: Sequence[ItemId],
         *,
+        run: int = 1,
         is_known_connection: bool = False,
     ) -> dict[ItemId, int]:
         """Let a runner in, for the first time or again; returns the lease numbers of those claims that are its own.
@@ -108,7 +109,7 @@ class Dispatch:
         """
         self.arrived(instance)
         worker = self.workers.setdefault(instance, Worker(instance, queue, slots))
-        worker.queue, worker.slots, worker.is_open = queue, slots, True
+        worker.queue, worker.slots, worker.run, worker.is_open = queue, slots, run, True
         held = {lease.entry.row.id: lease for lease in worker.in_hand.values()}
         settled = self._ended.numbers_of(instance) if claims else {}
         adopted: dict[ItemId, int] = {}
@@ -122,8 +123,8 @@ class Dispatch:
                 adopted[lease.entry.row.id] = lease.number
             else:
                 self._release(worker, lease)
-        for item_id in set(claims) - set(adopted):
-            number = self._adopt(worker, item_id)
+        for item_id in claims:  # in their order: what comes after one of the same list needs it
+            number = None if item_id in adopted else self._adopt(worker, item_id)
             if number is not None:
                 adopted[item_id] = number
         return adopted
@@ -174,7 +175,11 @@ class Dispatch:
         order = self.order_of(worker.queue)
         for entry in order.live.values():
             if entry.row.id == item_id:
-                return self._lend(entry, worker).number if order.claim(entry) else None
+                run = [lease for lease in worker.in_hand.values() if lease.entry.lane is entry.lane]
+                may_join = len(run) < worker.run
+                if not order.claim(entry, len(run) if may_join else 0):
+                    return None
+                return self._lend(entry, worker, run[0].turn if run else 0).number
         return None
 
     def _accuse(self, worker: Worker, lease: Lease, *, is_certain: bool) -> list[tuple[Entry, Blame | Shunt]]:
@@ -221,7 +226,7 @@ class Dispatch:
                     continue
                 return
             worker = max(able, key=lambda worker: worker.free)
-            grants.append(self._grant(order.take(lane), worker))
+            grants += self._grant(order.take_run(lane, worker.run), worker)
 
     def _grant_apart(self, order: QueueOrder, workers: list[Worker], grants: list[Grant]) -> Worker | None:
         """Give the next suspect to an empty-handed worker; else returns the worker that is to become empty-handed.
@@ -239,14 +244,18 @@ class Dispatch:
         if worker.in_hand or worker.slots < 1:
             return worker
         del self._reserved[order.queue]
-        grant = self._grant(order.take(lane), worker)
+        [grant] = self._grant([order.take(lane)], worker)
         worker.alone = grant.number
         grants.append(grant)
         return None
 
-    def _grant(self, entry: Entry, worker: Worker) -> Grant:
-        lease = self._lend(entry, worker)
-        return Grant(number=lease.number, row=entry.row.row, instance=worker.instance)
+    def _grant(self, run: Sequence[Entry], worker: Worker) -> list[Grant]:
+        turn, grants = 0, []
+        for entry in run:
+            lease = self._lend(entry, worker, turn)
+            turn = lease.turn
+            grants.append(Grant(lease.number, entry.row.row, worker.instance, turn))
+        return grants
 
     def lease(self, instance: Instance, number: int) -> Lease | Standing:
         """Return a lease that this worker holds, or what its number means otherwise."""
@@ -351,11 +360,12 @@ class Dispatch:
 
     # Parts -------------------------------------------------------------------------------------------------------------
 
-    def _lend(self, entry: Entry, worker: Worker) -> Lease:
+    def _lend(self, entry: Entry, worker: Worker, turn: int = 0) -> Lease:
+        """Lease an item; `turn`: in the run that began with this lease, 0 for a new one."""
         self._number += 1
-        lease = Lease(self._number, entry, worker.instance, entry.is_new)
+        lease = Lease(self._number, entry, worker.instance, entry.is_new, turn or self._number)
         entry.is_new = False  # even if it never reaches the worker: too seldom is safe, too often is not
-        worker.in_hand[lease.number] = lease
+        worker.take(lease)
         return lease
 
     def _release(self, worker: Worker, lease: Lease) -> None:
@@ -363,9 +373,7 @@ class Dispatch:
         self.order_of(lease.entry.row.queue).give_back(lease.entry)
 
     def _forget(self, worker: Worker, number: int) -> None:
-        del worker.in_hand[number]
-        if worker.alone == number:
-            worker.alone = 0
+        worker.drop(number)
         if not worker.is_open and not worker.in_hand and self.workers.get(worker.instance) is worker:
             del self.workers[worker.instance]
 

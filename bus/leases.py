@@ -6,7 +6,7 @@ one is being written down. Numbers of leases ended lately are kept, so that a se
 """
 
 import enum
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from msgspec import Struct
 
@@ -31,6 +31,7 @@ class Lease(Struct, frozen=True):
     entry: Entry
     instance: Instance
     is_first: bool = False  # nobody has had the item before, in this life of the bus or an earlier one
+    turn: int = 0  # the number of the first lease of its run
 
 
 class Grant(Struct, frozen=True):
@@ -39,25 +40,42 @@ class Grant(Struct, frozen=True):
     number: int
     row: int
     instance: Instance
+    turn: int  # those of one run are granted one after the other, and leave as one message
 
 
 class Worker:
-    """One runner process, as far as leases go."""
+    """One runner process, as far as leases go. A run takes one slot until the last of it is settled."""
 
-    __slots__ = ("alone", "in_hand", "instance", "is_open", "queue", "slots")
+    __slots__ = ("_turns", "alone", "in_hand", "instance", "is_open", "queue", "run", "slots")
 
-    def __init__(self, instance: Instance, queue: Queue, slots: int) -> None:
+    def __init__(self, instance: Instance, queue: Queue, slots: int, run: int = 1) -> None:
         self.instance = instance
         self.queue = queue
         self.slots = slots
+        self.run = run  # consecutive items of one list that it takes at once
         self.in_hand: dict[int, Lease] = {}
+        self._turns: Counter[int] = Counter()  # leases of each run
         self.is_open = True  # False: silent, leaving, or not heard of in this life of the bus
         self.alone = 0  # the lease that must have no other beside it
 
     @property
     def free(self) -> int:
-        """How many more items it may have."""
-        return self.slots - len(self.in_hand) if self.is_open and not self.alone else 0
+        """How many more items, or runs of them, it may have."""
+        return self.slots - len(self._turns) if self.is_open and not self.alone else 0
+
+    def take(self, lease: Lease) -> None:
+        """Give it one more item."""
+        self.in_hand[lease.number] = lease
+        self._turns[lease.turn] += 1
+
+    def drop(self, number: int) -> None:
+        """Take an item from it."""
+        turn = self.in_hand.pop(number).turn
+        self._turns[turn] -= 1
+        if not self._turns[turn]:
+            del self._turns[turn]
+        if self.alone == number:
+            self.alone = 0
 
 
 class Ended:

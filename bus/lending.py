@@ -1,16 +1,22 @@
 """Hands out leases: dispatch says who gets what, the journal's thread reads it, the runner gets it.
 
-A lease whose message could not be sent has reached nobody, so it ends at once; its runner gets nothing more until it says hello.
+A run leaves as one message, in its order. A lease whose message could not be sent has reached nobody, so it ends at once; its runner gets nothing more
+until it says hello.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from bus.hub import Hub
 from bus.journal.api import Corrupt, Shunt, Work
 from bus.leases import Grant, Lease
-from bus.messages import Job, LeaseToken
+from bus.messages import Job, Jobs, LeaseToken
 from config.failpoints import fail
+from config.names import Instance
+
+_TURN = attrgetter("turn")
 
 
 class Lending:
@@ -24,47 +30,76 @@ class Lending:
         grants = self._hub.dispatch.grant(stopped=self._hub.flow.stopped)
         if not grants:
             return
-        to_read = []
-        for grant in grants:
-            work = self._hub.fresh.take(grant.row)
-            if work is None:
-                to_read.append(grant)
+        to_read: list[Grant] = []
+        for _, together in groupby(grants, _TURN):
+            run = list(together)
+            works = [work for grant in run if (work := self._hub.fresh.take(grant.row)) is not None]
+            if len(works) < len(run):
+                to_read += run
             else:
-                self._fetched([grant], [work])
+                self._lend(run, works)
         if to_read:
             self._hub.committer.fetch([grant.row for grant in to_read], partial(self._fetched, to_read))
 
     def _fetched(self, grants: Sequence[Grant], found: Sequence[Work | Corrupt]) -> None:
-        for grant, work in zip(grants, found, strict=True):
-            lease = self._hub.dispatch.lease(grant.instance, grant.number)
+        works = iter(found)
+        for _, together in groupby(grants, _TURN):
+            run = list(together)
+            self._lend(run, [next(works) for _ in run])
+
+    def _lend(self, run: Sequence[Grant], found: Sequence[Work | Corrupt]) -> None:
+        """Send one item, or one run of them, to whom it was granted."""
+        hub, instance = self._hub, run[0].instance
+        sound: list[tuple[Lease, Work]] = []
+        for grant, work in zip(run, found, strict=True):
+            lease = hub.dispatch.lease(instance, grant.number)
             if not isinstance(lease, Lease):  # its runner has gone meanwhile
                 continue
             if isinstance(work, Corrupt):
-                entry = self._hub.dispatch.settle(lease)
-                self._hub.shunt(entry, Shunt(row=grant.row, reason="corrupt-body", detail=str(work)))
-            elif not self._hub.dispatch.may_have(grant.instance):  # it leaves
-                self._hub.dispatch.give_back(lease)
-            elif not self._send(lease, work):
-                self._hub.dispatch.give_back(lease)
-                self._hub.dispatch.hush(grant.instance)
-                peer = self._hub.peers.by_instance.get(grant.instance)
-                if peer is not None:
-                    peer.is_silent = True
+                entry = hub.dispatch.settle(lease)
+                hub.shunt(entry, Shunt(row=grant.row, reason="corrupt-body", detail=str(work)))
+            else:
+                sound.append((lease, work))
+        if not sound:
+            return
+        may_have = hub.dispatch.may_have(instance)  # else it leaves
+        if may_have and self._send(instance, sound):
+            return
+        for lease, _ in sound:
+            hub.dispatch.give_back(lease)
+        if may_have:
+            hub.dispatch.hush(instance)
+            peer = hub.peers.by_instance.get(instance)
+            if peer is not None:
+                peer.is_silent = True
 
-    def _send(self, lease: Lease, work: Work) -> bool:
-        row = lease.entry.row
-        job = Job(
+    def _send(self, instance: Instance, run: Sequence[tuple[Lease, Work]]) -> bool:
+        jobs = tuple(self._job(lease, work) for lease, work in run)
+        fail("bus.job.before")
+        message = jobs[0] if len(jobs) == 1 else Jobs(jobs)
+        is_sent = self._hub.post.send(instance, message, list(_bodies(work for _, work in run)))
+        fail("bus.job.after")
+        if is_sent:
+            for job in jobs:
+                self._hub.log.debug(
+                    "item.leased", item_id=job.item.id, queue=job.item.queue, instance=instance
+                )
+        return is_sent
+
+    def _job(self, lease: Lease, work: Work) -> Job:
+        return Job(
             lease=LeaseToken(self._hub.epoch, lease.number),
             item=work.item,
-            attempt=row.attempts + 1,
-            crashes=row.crashes,
+            attempt=lease.entry.row.attempts + 1,
+            crashes=lease.entry.row.crashes,
             notes=work.notes,
             first=lease.is_first,
         )
-        bodies = [work.content] if work.recipients is None else [work.content, work.recipients]
-        fail("bus.job.before")
-        is_sent = self._hub.post.send(lease.instance, job, bodies)
-        fail("bus.job.after")
-        if is_sent:
-            self._hub.log.debug("item.leased", item_id=row.id, queue=row.queue, instance=lease.instance)
-        return is_sent
+
+
+def _bodies(works: Iterable[Work]) -> Iterator[bytes]:
+    """Yield the frames of each in turn: the content, and the recipients of a part."""
+    for work in works:
+        yield work.content
+        if work.recipients is not None:
+            yield work.recipients

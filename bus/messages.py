@@ -77,7 +77,8 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello.v1"):
     instance: Instance
     pid: int
     queue: Queue = Queue("")  # a runner's
-    slots: int = 0  # items a runner handles at a time
+    slots: int = 0  # items, or runs of them, that a runner handles at a time
+    run: int = 1  # consecutive items of one list that it takes at once, see Jobs
     max_runtime_s: float = 300.0
     claims: tuple[ItemId, ...] = ()
 
@@ -230,6 +231,16 @@ class Job(Struct, frozen=True, kw_only=True, tag="job.v1"):
     first: bool = False  # sure to be the first lease of this item in any life of the bus: nobody has worked on it before
 
 
+class Jobs(Struct, frozen=True, tag="jobs.v1"):
+    """A run: leases of consecutive items of one list, handled in this order. Frames after it: those of each Job in turn.
+
+    One message, so that a runner has all of it or nothing. Only for a runner whose Hello has a `run`. What is not to be handled now because one
+    before it failed is returned before that one is settled.
+    """
+
+    jobs: tuple[Job, ...]
+
+
 class Settled(Struct, frozen=True, tag="settled.v1"):
     """What became of settlements and notes: done (durable), stale (not yours any more), refused (see the log).
 
@@ -274,7 +285,7 @@ class Problem(Struct, frozen=True, tag="problem.v1"):
 FromClient = (
     Hello | Publish | Replied | Beat | Ack | Retry | SetAside | Progress | Return | Bye | Gone | Living | Ask
 )
-FromBus = Welcome | Confirmed | Refused | Job | Settled | FlowChanged | Lost | Answer | Problem | Beat
+FromBus = Welcome | Confirmed | Refused | Job | Jobs | Settled | FlowChanged | Lost | Answer | Problem | Beat
 
 encode = msgspec.msgpack.Encoder().encode
 decode_from_client = msgspec.msgpack.Decoder(FromClient).decode

@@ -1,12 +1,14 @@
 """The order of one queue: lanes, turns, and who waits for what. Pure; the clock is an argument.
 
 Items of one list form a lane and are handled one at a time in order of (place, row); lanes take turns, one item each, so a
-list that floods delays nobody else by more than one item a turn. An item without a list is a lane of its own.
+list that floods delays nobody else by more than one item a turn. A runner may take a short run of consecutive items in one turn: it
+handles them in that order, and the lane waits until all are settled. An item without a list is a lane of its own.
 
 | strategy | what it prevents | proof |
 | --- | --- | --- |
-| one in hand per lane | two runners at one list, overtaking | test_order.py, test_dispatch_machine.py |
+| one in hand per lane, or one run | two runners at one list, overtaking | test_order.py, test_dispatch_machine.py |
 | lanes take turns | a flooding list starves the others | test_order.py, test_dispatch_machine.py |
+| what has failed or is suspect is in no run | it undoes its neighbours' work again and again | test_order.py |
 | what waits for a retry keeps its lane for 30 s, then steps aside | overtaking; a list blocked for hours | test_order.py |
 | a suspect stands apart until a runner is empty-handed | neighbours blamed for its crash | test_dispatch_machine.py |
 
@@ -23,6 +25,7 @@ from bus.retry import sane_due
 from config.names import Queue
 
 HOLD_MS = 30_000  # how long an item that waits for a retry keeps its list waiting (DESIGN P5)
+RUN_OCTETS = 2**20  # of contents in one run; a larger item is alone
 
 
 class Where(enum.Enum):
@@ -68,6 +71,11 @@ class Entry:
     def is_alone(self) -> bool:
         """Whether a runner may hold nothing else beside it, since one has died holding it."""
         return self.row.suspect or self.row.crashes > 0
+
+    @property
+    def may_be_in_run(self) -> bool:
+        """Whether it may be handled with its neighbours."""
+        return not self.is_alone and not self.row.attempts
 
 
 class Lane:
@@ -148,10 +156,24 @@ class QueueOrder:
         entry.where = Where.LEASED
         return entry
 
-    def claim(self, entry: Entry) -> bool:
-        """Take in hand an item that waits, wherever it stands in its lane; False when it does not wait or its lane is busy."""
+    def take_run(self, lane: Lane, most: int) -> list[Entry]:
+        """Take in hand the head of a runnable lane and what comes right after it, up to `most` in all."""
+        run = [self.take(lane)]
+        octets = run[0].row.size
+        while len(run) < most and lane.heap and run[-1].may_be_in_run and lane.heap[0][2].may_be_in_run:
+            octets += lane.heap[0][2].row.size
+            if octets > RUN_OCTETS:
+                break
+            run.append(self.take(lane))
+        return run
+
+    def claim(self, entry: Entry, beside: int = 0) -> bool:
+        """Take in hand an item that waits, wherever it stands in its lane; False when it does not wait or its lane is busy.
+
+        `beside`: so many of the lane are in the same hand already.
+        """
         lane = entry.lane
-        if entry.where is not Where.WAITING or lane.in_hand or lane.held is not None:
+        if entry.where is not Where.WAITING or lane.in_hand > beside or lane.held is not None:
             return False
         self._pull(entry)
         entry.where = Where.LEASED

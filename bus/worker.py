@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,6 +30,7 @@ from bus.messages import (
     Hello,
     Item,
     Job,
+    Jobs,
     LeaseToken,
     Note,
     Placed,
@@ -66,7 +68,9 @@ class _Settlement(Struct):
 class Lease:
     """One item in hand. Every method that ends it, or notes something, returns whether that is durable: False means that it is not ours."""
 
-    def __init__(self, worker: "Worker", job: Job, item: Item, content: bytes) -> None:
+    def __init__(
+        self, worker: "Worker", job: Job, item: Item, content: bytes, turn: LeaseToken | None = None
+    ) -> None:
         self.item = item
         self.content = content
         self.attempt = job.attempt
@@ -75,6 +79,7 @@ class Lease:
         self.is_first = job.first  # nobody has worked on it before, so no effect of it can be stored
         self.lost = False  # somebody else has it: stop at the next safe place
         self.token = job.lease
+        self.turn = turn or job.lease  # the same for what was leased together, in its order
         self.settlements: deque[_Settlement] = deque()
         self._worker = worker
 
@@ -142,6 +147,7 @@ class Worker:
         queue: Queue,
         slots: int,
         max_runtime_s: float,
+        run: int = 1,
     ) -> None:
         self._me = Hello(
             role="runner",
@@ -151,6 +157,7 @@ class Worker:
             queue=queue,
             slots=slots,
             max_runtime_s=max_runtime_s,
+            run=run,
         )
         path = Path(settings.site.run) / "work.sock"
         self._connection = Connection(path, self._hello, self._take, self._tick)
@@ -199,6 +206,13 @@ class Worker:
             await self._news.wait()
         raise StopAsyncIteration
 
+    def rest_of(self, lease: Lease) -> tuple[Lease, ...]:
+        """Take what was leased in one run with this one and is still ours: it is settled after it, in this order."""
+        rest = []
+        while self._arrived and self._arrived[0].turn == lease.turn:
+            rest.append(self._arrived.popleft())
+        return tuple(rest)
+
     # For Lease ---------------------------------------------------------------------------------------------------------
 
     async def settle(
@@ -236,6 +250,12 @@ class Worker:
         match message:
             case Job():
                 self._receive(message, bodies)
+            case Jobs():
+                frames = iter(bodies)
+                for job in message.jobs:
+                    self._receive(
+                        job, tuple(islice(frames, 1 if job.item.part is None else 2)), message.jobs[0]
+                    )
             case Settled():
                 for token, result in message.results:
                     self._settled(token, result)
@@ -244,7 +264,8 @@ class Worker:
             case _:
                 pass
 
-    def _receive(self, job: Job, bodies: Sequence[bytes]) -> None:
+    def _receive(self, job: Job, bodies: Sequence[bytes], first: Job | None = None) -> None:
+        """Take one lease; `first` is the one with which its run begins."""
         if job.lease in self._returned:
             return
         if self._is_stopping:
@@ -256,7 +277,7 @@ class Worker:
             detail = f"the recipients cannot be read: {error}"
             self._connection.send(SetAside(lease=job.lease, reason="corrupt-body", detail=detail))
             return
-        lease = Lease(self, job, item, bodies[0])
+        lease = Lease(self, job, item, bodies[0], first.lease if first else None)
         self._in_hand[job.lease] = lease
         self._arrived.append(lease)
         self._news.set()

@@ -62,6 +62,7 @@ class Bounces(Runner):
     """The queue bounces."""
 
     slots = 8
+    run = 32
     tick_s = LOOK_S
 
     async def open(self) -> None:

@@ -6,6 +6,7 @@ kill its process or give nonsense. Leaves to others what work is (the runner), w
 
 Strategy, harm, proof (tests/processes/test_runner_own.py, test_runner_outgoing.py):
 - an exception is a counted Retry, and the bus shunts after five: a poisoned item cannot stop its neighbours or be lost;
+- what stands behind it in a run goes back before it is settled: nothing of its list overtakes it;
 - StoreAway and ConnectionError count no attempt: an hour without the store does not shunt the mail of that hour;
 - a handler over its time ends the process (status 75): nothing else stops a thread, and the bus then blames this item alone;
 - at SIGTERM what is in hand has `stop_grace_s`; the rest is given back without blame: a restart shunts nothing.
@@ -15,7 +16,8 @@ import asyncio
 import os
 import time
 import traceback
-from typing import assert_never
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
 from msgspec import Struct
@@ -30,6 +32,9 @@ from runners.outcome import Ack, Outcome, Retry, Shunt
 from runners.placing import BadOutput, HopLimit, Placement, lists_without_reverse_path, place
 from runners.runner import Runner
 from runners.site import Site
+
+if TYPE_CHECKING:
+    from runners.together import Together
 
 EX_TEMPFAIL = 75  # sysexits.h: master starts another at once, the bus blames what was in hand
 LOST_CHECK_S = 1.0  # how soon a handler whose item is somebody else's now is told
@@ -48,7 +53,7 @@ class Loop:
         self._site = site
         self._queue = queue
         self._queues = frozenset((*BUILT_IN_QUEUES, *site.settings.runners))
-        self._in_hand: dict[asyncio.Task[None], Lease] = {}
+        self._in_hand: dict[asyncio.Task[None], tuple[Lease, ...]] = {}
         self.is_abandoned = False  # something did not end in its grace: threads may still run
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -57,8 +62,9 @@ class Loop:
             watch = tasks.create_task(self._watch(), name="watch")
             stop = tasks.create_task(self._stop(stopping), name="stop")
             async for lease in self._worker:
-                task = tasks.create_task(self._work(lease), name=f"item {lease.item.id}")
-                self._in_hand[task] = lease
+                run = (lease, *self._worker.rest_of(lease))
+                task = tasks.create_task(self._work_run(run), name=f"item {lease.item.id}")
+                self._in_hand[task] = run
                 task.add_done_callback(self._in_hand.pop)
             while self._in_hand:
                 await asyncio.wait(self._in_hand)
@@ -68,7 +74,7 @@ class Loop:
     async def _stop(self, stopping: asyncio.Event) -> None:
         """Take no more when asked to stop; give back what is still in hand when the grace is over."""
         await stopping.wait()
-        log.info("process.stopping", in_hand=len(self._in_hand))
+        log.info("process.stopping", in_hand=sum(map(len, self._in_hand.values())))
         self._worker.stop()
         await asyncio.sleep(self._site.settings.runner(self._queue).stop_grace_s)
         self.is_abandoned = bool(self._in_hand)
@@ -79,12 +85,36 @@ class Loop:
         """Stop working on what the bus has given to somebody else."""
         while True:
             await asyncio.sleep(LOST_CHECK_S)
-            for task, lease in list(self._in_hand.items()):
-                if lease.lost and self._runner.stops_anywhere:
+            for task, run in list(self._in_hand.items()):
+                if all(lease.lost for lease in run) and self._runner.stops_anywhere:
                     task.cancel("lost")
 
-    async def _work(self, lease: Lease) -> None:
-        """Handle and settle one item."""
+    async def _work_run(self, run: Sequence[Lease]) -> None:
+        """Handle one item, or a run: together if that can be, else one by one until one has to come again."""
+        try:
+            if len(run) > 1 and await self._work_together(run):
+                return
+            for number, lease in enumerate(run):
+                if not lease.lost:
+                    await self._work(lease, behind=run[number + 1 :])
+        except asyncio.CancelledError:
+            for lease in run:
+                if not lease.lost:
+                    lease.give_back()
+            raise
+
+    async def _work_together(self, run: Sequence[Lease]) -> bool:
+        """Handle and settle all of a run with one commit; False: nothing was done."""
+        with self._site.store.together([lease.item.id for lease in run]) as together:
+            async with asyncio.TaskGroup() as tasks:
+                for lease in run:
+                    tasks.create_task(self._work(lease, together), name=f"item {lease.item.id}")
+        return together.is_done
+
+    async def _work(
+        self, lease: Lease, together: "Together | None" = None, behind: Sequence[Lease] = ()
+    ) -> None:
+        """Handle and settle one item; `behind` waits for it, and goes back if it has to come again."""
         item = lease.item
         speak_about(
             {
@@ -97,13 +127,14 @@ class Loop:
         )
         began = time.monotonic()
         wait_ms = self._age_ms(item)
-        try:
-            told = await self._prepare(lease, await self._handle(lease))
-            settled = await _tell(lease, told)
-        except asyncio.CancelledError:
-            if not lease.lost:
-                lease.give_back()
-            raise
+        outcome = await self._handle(lease, together)
+        if together is not None and not await together.stands(item.id, is_ack=isinstance(outcome, Ack)):
+            return
+        told = await self._prepare(lease, outcome)
+        if isinstance(told.outcome, Retry | Failed):
+            for other in behind:  # first, so that the list waits for this one alone
+                other.give_back()
+        settled = await _tell(lease, told)
         self._site.log.info(
             "item.handled",
             outcome=told.name,
@@ -116,19 +147,15 @@ class Loop:
             transit_ms=self._age_ms(item),
         )
 
-    async def _handle(self, lease: Lease) -> "Outcome | Failed":
-        """Run the handler; whatever it raises or returns becomes a value of ours."""
+    async def _handle(self, lease: Lease, together: "Together | None") -> "Outcome | Failed":
+        """Run the handler; whatever it raises or returns becomes a value of ours. What fails together is told of when it fails alone."""
         limit = self._runner.max_runtime_s(self._queue)
         overrun = asyncio.get_running_loop().call_later(limit, _end_process, lease.item, limit)
         fail("runner.handle.before")
         try:
             outcome: object = await self._runner.work(lease)
-        except (StoreAway, ConnectionError) as error:
-            log.warning("item.failed", error=_told(error), exc_info=error)
-            return Retry(f"away: {_told(error)}", away=True)
         except Exception as error:  # around handle: retry, then shunt (STYLE, Errors)
-            log.error("item.failed", error=_told(error), exc_info=error)
-            return Failed(f"handler-error: {_told(error)}")
+            return UNDONE if together is not None and not together.is_done else _failed(error)
         finally:
             overrun.cancel()
         fail("runner.handle.after")
@@ -167,6 +194,9 @@ class Failed(Struct, frozen=True):
     reason: str
 
 
+UNDONE: Final = Failed("undone")  # with the run that it was in; to be handled alone
+
+
 class Told(Struct, frozen=True):
     """What the bus is told of an item."""
 
@@ -177,6 +207,15 @@ class Told(Struct, frozen=True):
     def name(self) -> str:
         """Return the outcome's name for the log."""
         return type(self.outcome).__name__.lower()
+
+
+def _failed(error: Exception) -> Retry | Failed:
+    """Log what a handler raised, and say what becomes of its item."""
+    if isinstance(error, StoreAway | ConnectionError):
+        log.warning("item.failed", error=_told(error), exc_info=error)
+        return Retry(f"away: {_told(error)}", away=True)
+    log.error("item.failed", error=_told(error), exc_info=error)
+    return Failed(f"handler-error: {_told(error)}")
 
 
 async def _tell(lease: Lease, told: Told) -> bool:

@@ -95,7 +95,8 @@ async def serve(child: Child, queue: Queue, make_runner: type[Runner]) -> None:
     runner = make_runner(site)
     slots = child.settings.runner(queue).slots or make_runner.slots
     await runner.open()
-    worker = Worker(child.settings, child.name, child.instance, queue, slots, runner.max_runtime_s(queue))
+    max_runtime_s = runner.max_runtime_s(queue)
+    worker = Worker(child.settings, child.name, child.instance, queue, slots, max_runtime_s, make_runner.run)
     loop = Loop(worker, runner, site, queue)
     async with worker, asyncio.TaskGroup() as tasks:
         beat = tasks.create_task(_beat(child), name="beat")

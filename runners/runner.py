@@ -30,6 +30,9 @@ class Runner:
     """One queue's work. A subclass writes `handle`; leases, beats, deadlines, retries, shutdown and logs belong to loop.py."""
 
     slots: ClassVar[int] = 1  # items handled at a time by one process; `[runners.QUEUE] slots` wins
+    run: ClassVar[int] = (
+        1  # consecutive items of one list handled together: before its effect on the store a handler only reads
+    )
     stops_anywhere: ClassVar[bool] = (
         True  # may be cancelled at any await when its item is somebody else's now
     )

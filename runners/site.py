@@ -6,8 +6,9 @@ store is away, which the loop makes a Retry without blame.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lists.rules import Verdict
     from lists.store import Store
     from runners.effects import Effects
+    from runners.together import Together
 
 T = TypeVar("T")
 
@@ -159,6 +161,7 @@ class SiteStore:
         self._settings = settings
         self._store: Store | None = None
         self._effects: Effects | None = None
+        self._together: dict[ItemId, Together] = {}  # by each item of a run
 
     async def apply_once(self, item_id: ItemId, decide: "Callable[[Roster], Decision]") -> Outcome:
         """Do this item's effect on the store exactly once, in one transaction, and return its outcome.
@@ -177,12 +180,28 @@ class SiteStore:
                 return changes.Decision(keep=False)
             return changes.Decision(decision.changes, _encode_ack(decision.outcome), origin=decision.origin)
 
+        stored = await (self._together.get(item_id) or self._shared()).apply(item_id, encoded)
+        return _decode_ack(stored) if stored else outcomes[0]
+
+    @contextmanager
+    def together(self, item_ids: Sequence[ItemId]) -> "Iterator[Together]":
+        """Let the effects of these items be one transaction, in this order, or none (together.py)."""
+        from runners.together import Together
+
+        together = Together(self._shared(), item_ids)
+        self._together.update(dict.fromkeys(item_ids, together))
+        try:
+            yield together
+        finally:
+            for item_id in item_ids:
+                del self._together[item_id]
+
+    def _shared(self) -> "Effects":
         if self._effects is None:
             from runners.effects import Effects
 
             self._effects = Effects(self._opened)
-        stored = await self._effects.apply(item_id, encoded)
-        return _decode_ack(stored) if stored else outcomes[0]
+        return self._effects
 
     async def outcome(self, item_id: ItemId) -> Ack | None:
         """Return what this item's effect on the store was stored with, None when it has had none yet.

@@ -3,15 +3,12 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from config.names import EX_CONFIG
-from config.settings import RunnerSettings
 from tests.support.bus_process import CHECKOUT, wait_until
-from tests.support.runners import RunnerSite, wait_for_number
+from tests.support.runners import make_site, wait_for_number
 
 pytestmark = pytest.mark.slow
 
@@ -23,17 +20,6 @@ def block(language: str) -> str:
     found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None
     return found[1]
-
-
-def make_site(folder: Path, source: str, **tables: dict[str, Any]) -> RunnerSite:
-    """Make a site that has this source as mysite.py, and these tables [runners.NAME]."""
-    (folder / "mysite.py").write_text(source)
-    site = RunnerSite(
-        folder, runners={name: msgspec.convert(table, RunnerSettings) for name, table in tables.items()}
-    )
-    python_path = msgspec.structs.replace(site.settings.site, python_path=[str(folder)])
-    site.settings = site.bus.settings = msgspec.structs.replace(site.settings, site=python_path)
-    return site
 
 
 @pytest.fixture

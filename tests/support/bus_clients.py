@@ -22,9 +22,10 @@ def make_front(bus: BusProcess, instance: str = "lmtp-1:1") -> Front:
 
 
 def make_worker(
-    bus: BusProcess, instance: str = "incoming-1:1", queue: Queue = INCOMING, slots: int = 1
+    bus: BusProcess, instance: str = "incoming-1:1", queue: Queue = INCOMING, slots: int = 1, lent: int = 1
 ) -> Worker:
-    return Worker(bus.settings, instance.partition(":")[0], Instance(instance), queue, slots, 60)
+    """Make a runner's client; `lent`: so many consecutive items of one list at once."""
+    return Worker(bus.settings, instance.partition(":")[0], Instance(instance), queue, slots, 60, lent)
 
 
 def run(work: Callable[[], Awaitable[None]], within_s: float = 40) -> None:

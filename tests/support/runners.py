@@ -26,7 +26,7 @@ from bus.client import Overseer, publish_now
 from bus.messages import Item
 from config import settings as settings_module
 from config.names import Instance, ListId
-from config.settings import ListsSettings, Settings
+from config.settings import ListsSettings, RunnerSettings, Settings
 from lists.store import Store
 from tests.support.bus_process import CHECKOUT, BusProcess, make_item, make_settings, wait_until
 
@@ -185,6 +185,17 @@ class RunnerSite:
         """Return what was set aside."""
         shunts: list[dict[str, Any]] = self.bus.ask("shunts")
         return shunts
+
+
+def make_site(folder: Path, source: str, **tables: dict[str, Any]) -> RunnerSite:
+    """Make a site that has this source as mysite.py, and these tables [runners.NAME]."""
+    (folder / "mysite.py").write_text(source)
+    site = RunnerSite(
+        folder, runners={name: msgspec.convert(table, RunnerSettings) for name, table in tables.items()}
+    )
+    python_path = msgspec.structs.replace(site.settings.site, python_path=[str(folder)])
+    site.settings = site.bus.settings = msgspec.structs.replace(site.settings, site=python_path)
+    return site
 
 
 def wait_for_number(count: Callable[[], int], number: int) -> None:

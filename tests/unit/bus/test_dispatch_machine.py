@@ -1,7 +1,7 @@
 """Dispatch on a journal in memory, driven at random and held against a model that knows only the promises.
 
-The model: every item is in one place; of one list one item is in hand, the first that waits; nobody has more than its slots; a
-suspect has its runner to itself; what a process has in hand is nobody else's until it lets go or is gone, also over a
+The model: every item is in one place; of one list one item is in hand, the first that waits, or a run of the first ones with one runner that
+takes runs; nobody has more than its slots; a suspect has its runner to itself; what a process has in hand is nobody else's until it lets go or is gone, also over a
 restart of the bus when it had begun; lists take turns; the books balance.
 """
 
@@ -46,10 +46,12 @@ picks = st.integers(0, 10**6)
 class Live:
     """What the model knows of one runner process, which outlives the bus."""
 
-    def __init__(self, instance: Instance, queue: Queue, slots: int) -> None:
+    def __init__(self, instance: Instance, queue: Queue, slots: int, run: int) -> None:
         self.instance = instance
         self.queue = queue
         self.slots = slots
+        self.run = run
+        self.turns: dict[int, int] = {}  # lease number -> that of the first of its run
         self.in_hand: dict[int, int] = {}  # row -> lease number of this life of the bus; 0 of an earlier one
         self.is_open = True
 
@@ -117,12 +119,12 @@ class DispatchMachine(RuleBasedStateMachine):
     # Runners ------------------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.live) < 4)
-    @rule(queue=st.sampled_from(QUEUES), slots=st.integers(1, 3))
-    def come(self, queue: Queue, slots: int) -> None:
+    @rule(queue=st.sampled_from(QUEUES), slots=st.integers(1, 3), run=st.sampled_from([1, 1, 2, 5]))
+    def come(self, queue: Queue, slots: int, run: int = 1) -> None:
         self.count += 1
         instance = Instance(f"runner:{self.count}")
-        self.live[instance] = Live(instance, queue, slots)
-        self.dispatch.hello(instance, queue, slots, ())
+        self.live[instance] = Live(instance, queue, slots, run)
+        self.dispatch.hello(instance, queue, slots, (), run=run)
 
     @precondition(lambda self: self.live)
     @rule(pick=picks, loses=st.booleans())
@@ -137,10 +139,11 @@ class DispatchMachine(RuleBasedStateMachine):
             if owner == live.instance and row not in claimed:
                 del self.begun[row]
         ids = {self.rows[row].id: row for row in claimed if row in self.rows}
-        adopted = self.dispatch.hello(live.instance, live.queue, live.slots, list(ids))
+        adopted = self.dispatch.hello(live.instance, live.queue, live.slots, list(ids), run=live.run)
         for item_id, row in ids.items():
             if item_id in adopted:
                 live.in_hand[row] = adopted[item_id]
+                live.turns[adopted[item_id]] = self._lease(live, row).turn
                 assert self.rows[row].row not in self._held_elsewhere(live)
             else:
                 assert self.begun.get(row) != live.instance, "what it has begun was given to another"
@@ -201,23 +204,37 @@ class DispatchMachine(RuleBasedStateMachine):
 
     @rule()
     def grant(self) -> None:
+        granted: dict[int, set[int]] = {}  # turn -> rows
         for grant in self.dispatch.grant():
             live, row = self.live[grant.instance], self.rows[grant.row]
-            self._check_grant(live, row)
+            run = granted.setdefault(grant.turn, set())
+            self._check_grant(live, row, run)
+            run.add(row.row)
             live.in_hand[row.row] = grant.number
-            lease = self.dispatch.lease(grant.instance, grant.number)
-            assert isinstance(lease, Lease)
+            live.turns[grant.number] = grant.turn
+            lease = self._lease(live, row.row)
+            assert lease.turn == grant.turn
             assert lease.is_first == (row.row in self.unlent), (
                 "an effect of an earlier run would be done again"
             )
             self.unlent.discard(row.row)
-            self._check_turn(row)
+            if len(run) == 1:
+                self._check_turn(row)
             current = [one for one, number in live.in_hand.items() if number]
-            assert len(current) <= live.slots
+            assert len({live.turns[live.in_hand[one]] for one in current}) <= live.slots
             if len(current) > 1:
                 assert not any(self.rows[one].suspect or self.rows[one].crashes for one in current)
+        for run in granted.values():
+            assert len(run) == 1 or not any(self.rows[row].attempts for row in run), "it failed before"
 
-    def _check_grant(self, live: Live, row: Row) -> None:
+    def _lease(self, live: Live, row: int) -> Lease:
+        lease = self.dispatch.lease(live.instance, live.in_hand[row])
+        assert isinstance(lease, Lease), "a lease in hand is valid until it is settled"
+        return lease
+
+    def _check_grant(self, live: Live, row: Row, run: set[int]) -> None:
+        """`run`: what of the same run was granted just before."""
+        assert len(run) < live.run
         assert live.is_open
         assert live.queue == row.queue
         assert row.row not in self.fixed
@@ -227,7 +244,7 @@ class DispatchMachine(RuleBasedStateMachine):
             mates = [
                 one
                 for one in self.rows.values()
-                if (one.queue, one.list_id) == (row.queue, row.list_id) and one.row != row.row
+                if (one.queue, one.list_id) == (row.queue, row.list_id) and one.row not in {row.row, *run}
             ]
             in_hand = {one for other in self.live.values() for one in other.in_hand if other.in_hand[one]}
             for mate in mates:
@@ -268,9 +285,7 @@ class DispatchMachine(RuleBasedStateMachine):
         if not held:
             return None
         live, row = held[pick % len(held)]
-        lease = self.dispatch.lease(live.instance, live.in_hand[row])
-        assert isinstance(lease, Lease), "a lease in hand is valid until it is settled"
-        return live, lease
+        return live, self._lease(live, row)
 
     def _end(self, live: Live, lease: Lease) -> Entry:
         row = lease.entry.row.row
@@ -433,6 +448,16 @@ class DispatchMachine(RuleBasedStateMachine):
         assert set(places) == set(self.rows)
 
     @invariant()
+    def a_list_is_in_one_run(self) -> None:
+        turns: dict[tuple[Queue, str], set[int]] = {}
+        for live in self.live.values():
+            for row, number in live.in_hand.items():
+                if number and self.rows[row].list_id:
+                    of_list = turns.setdefault((live.queue, self.rows[row].list_id), set())
+                    of_list.add(live.turns[number])
+        assert all(len(found) == 1 for found in turns.values())
+
+    @invariant()
     def the_books_balance(self) -> None:
         if not self.pending:
             counters = self.journal.counters()
@@ -454,8 +479,8 @@ class DispatchMachine(RuleBasedStateMachine):
         self.dispatch.living([])
         for number, queue in enumerate(QUEUES):
             instance = Instance(f"last:{number}")
-            self.live[instance] = Live(instance, queue, 2)
-            self.dispatch.hello(instance, queue, 2, ())
+            self.live[instance] = Live(instance, queue, 2, 3)
+            self.dispatch.hello(instance, queue, 2, (), run=3)
         for _ in range(40 + 4 * len(self.rows)):
             self.now_ms += 6_000_000 + GRACE_MS
             self.dispatch.tick(self.now_ms)

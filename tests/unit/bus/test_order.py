@@ -1,7 +1,7 @@
 """The order of one queue."""
 
 from bus.journal.api import Row, State
-from bus.order import HOLD_MS, Entry, QueueOrder, Where
+from bus.order import HOLD_MS, RUN_OCTETS, Entry, QueueOrder, Where
 from config.names import ItemId, ListId, Queue
 
 NOW_MS = 1_800_000_000_000
@@ -107,6 +107,62 @@ def test_where_order_is_strict_a_retry_keeps_its_place_to_the_end() -> None:
     assert take_next(order) is None
     order.wake(first, NOW_MS + 10**6)
     assert drain(order) == [1, 2]
+
+
+def take_run(order: QueueOrder, most: int = 10) -> list[int]:
+    lane = order.next_lane()
+    return [] if lane is None else [entry.row.row for entry in order.take_run(lane, most)]
+
+
+def test_a_run_is_the_first_items_of_a_list_and_the_list_waits_for_all_of_it() -> None:
+    order, rows = QueueOrder(QUEUE), Rows()
+    entries = [order.add(rows.make(), NOW_MS) for _ in range(5)]
+    order.add(rows.make("b"), NOW_MS)
+    assert take_run(order, 3) == [1, 2, 3]
+    assert take_run(order, 3) == [6]
+    assert take_run(order, 3) == []
+    order.remove(entries[0])
+    order.remove(entries[2])
+    assert take_run(order, 3) == [], "the second is still in hand"
+    order.remove(entries[1])
+    assert take_run(order, 3) == [4, 5]
+
+
+def test_what_a_run_gives_back_is_taken_again_in_order() -> None:
+    order, rows = QueueOrder(QUEUE), Rows()
+    entries = [order.add(rows.make(), NOW_MS) for _ in range(4)]
+    take_run(order, 3)
+    order.give_back(entries[2])
+    order.give_back(entries[1])
+    assert take_run(order) == [], "the first is still in hand"
+    order.put_off(entries[0], NOW_MS + 10_000, 1, NOW_MS, NOW_MS)
+    assert entries[0].where is Where.HELD
+    assert take_run(order) == []
+    order.wake(entries[0], NOW_MS + 10_000)
+    assert take_run(order) == [1], "what has failed goes alone"
+    order.remove(entries[0])
+    assert take_run(order) == [2, 3, 4]
+
+
+def test_what_has_failed_is_suspect_or_is_large_ends_a_run() -> None:
+    order, rows = QueueOrder(QUEUE), Rows()
+    for fields in ({}, {}, {"attempts": 1}, {}, {"suspect": True}, {}, {"size": RUN_OCTETS}, {}):
+        order.add(rows.make(**fields), NOW_MS)
+    found = []
+    for _ in range(7):
+        lane = order.next_lane() or order.next_apart()
+        run = [] if lane is None else order.take_run(lane, 10)
+        found.append([entry.row.row for entry in run])
+        for entry in run:
+            order.remove(entry)
+    assert found == [[1, 2], [3], [4], [5], [6], [7], [8]]
+
+
+def test_items_without_a_list_are_in_no_run() -> None:
+    order, rows = QueueOrder(QUEUE), Rows()
+    for _ in range(3):
+        order.add(rows.make(""), NOW_MS)
+    assert [take_run(order) for _ in range(3)] == [[1], [2], [3]]
 
 
 def test_what_is_due_later_keeps_nobody_waiting_even_where_order_is_strict() -> None:
