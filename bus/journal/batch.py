@@ -129,7 +129,7 @@ def _find_bad_id(items: Iterable[Item]) -> str:
     for item in items:
         if not is_id(item.id):
             return f"{item.id!r} is not an id"
-        if not is_id(item.root_id):
+        if item.root_id != item.id and not is_id(item.root_id):
             return f"{item.root_id!r} is not a root id"
     return ""
 

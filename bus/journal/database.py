@@ -30,6 +30,7 @@ class Database:
         self.bodies = bodies
         self.path = path
         self._failed: Broken | None = None
+        self._absence = tables.load_absence(connection)
 
     def check(self) -> None:
         """Raise Broken if the disk has failed before: SQLite would go on after a failed fsync; we must not."""
@@ -38,6 +39,7 @@ class Database:
 
     def load(self, want: Wanted) -> Known:
         """Read what a batch names. Raises Broken, also for a damaged note."""
+        self._absence.narrow(want)
         try:
             return tables.load(self.connection, want)
         except (sqlite3.Error, Corrupt) as error:
@@ -92,6 +94,7 @@ class Database:
         except BaseException:
             self._roll_back(is_certain=connection.in_transaction)
             raise
+        self._absence.add(changes)
         self.bodies.committed(new, dropped)
         fail("bus.flush.after")
 

@@ -5,11 +5,11 @@ database; its id, the counters and the next numbers do. What a batch must know i
 changes themselves, not the operations: reading it again after a crash decides nothing anew, so it gives what was promised.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bus.journal.api import Counters, Work
 from bus.journal.batch import Changes, Entry, Known, Wanted
@@ -186,6 +186,4 @@ class Pending(Struct):
 
 
 def _copy(entry: Entry) -> Entry:
-    made = copy.copy(entry)
-    made.row = copy.copy(entry.row)
-    return made
+    return replace(entry, row=replace(entry.row))

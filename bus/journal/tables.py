@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from bus.journal.absence import MOST_KEYS, TIMED_BELOW, Absence, first_timed
 from bus.journal.api import Corrupt, Counters, Row, State
 from bus.journal.batch import SEEN_MS, TRIM, Changes, Entry, Known, Seen, Wanted, is_within
 from bus.messages import Note
@@ -133,6 +134,21 @@ def load(connection: sqlite3.Connection, want: Wanted) -> Known:
     for key, item_id, at_ms in select(connection, "SELECT key, id, at_ms FROM unreplied WHERE key IN", keys):
         known.unreplied[key] = (to_id(item_id), at_ms)
     return known
+
+
+def load_absence(connection: sqlite3.Connection) -> Absence:
+    """Read what is there, so that it is known what is not."""
+    newest = [
+        first_timed(
+            to_id(octets)
+            for (octets,) in connection.execute(
+                f"SELECT id FROM {table} WHERE id < ? ORDER BY id DESC", (bytes.fromhex(TIMED_BELOW),)
+            )
+        )
+        for table in ("seen", "item")
+    ]
+    keys = connection.execute("SELECT key FROM unreplied LIMIT ?", (MOST_KEYS + 1,)).fetchall()
+    return Absence(max(newest), [key for (key,) in keys])
 
 
 def _load_entries(connection: sqlite3.Connection, want: Wanted, known: Known) -> None:
