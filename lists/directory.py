@@ -16,9 +16,9 @@ from lists import policy, rules
 from lists.address import Destination, Suffixes
 from lists.audience import Audience
 from lists.model import MailingList
-from lists.policy import Refused, Taken, TokenCheck
+from lists.policy import ListPolicy, Refused, Taken, TokenCheck
 from lists.posts import Post
-from lists.rules import Finding, Verdict
+from lists.rules import Finding, Rule, Verdict
 from lists.secret import load_site_key
 from lists.snapshot import Snapshot, empty_snapshot, next_snapshot
 from lists.store import Store
@@ -44,6 +44,7 @@ class Directory:
         self._audiences: dict[ListId, tuple[Mark, Audience]] = {}
         self._answers: dict[tuple[str, str], Taken] = {}  # to (reverse-path, recipient), by one snapshot
         self._answered_by = self._snapshot
+        self._rules: dict[ListId, tuple[ListPolicy, tuple[Rule, ...]]] = {}  # of the lists that had posts
 
     def close(self) -> None:
         """Close every connection."""
@@ -67,6 +68,7 @@ class Directory:
         if version == old.version:
             return False
         self._snapshot = next_snapshot(self._store, self._settings, old, version)
+        self._rules = {}  # 3 us a list to find again; what is gone does not stay
         for list_id in self._audiences.keys() - self._snapshot.marks.keys():
             self._audiences.pop(list_id, None)
         return True
@@ -133,7 +135,12 @@ class Directory:
     def judge_post(self, list_id: ListId, post: Post) -> Verdict | None:
         """Say what becomes of a post; None: the list is not there any more."""
         found = self._snapshot.view.policies.get(list_id)
-        return None if found is None else rules.judge_post(post, found)
+        if found is None:
+            return None
+        known = self._rules.get(list_id)
+        if known is None or known[0] is not found:
+            known = self._rules[list_id] = found, rules.rules_for(found)
+        return rules.judge_post(post, found, known[1])
 
     def judge_owner_mail(self, list_id: ListId, post: Post) -> Verdict | None:
         """Return why mail to the owners of a list is refused or dropped, None when it goes on to them."""

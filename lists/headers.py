@@ -35,9 +35,12 @@ class Header(Struct, frozen=True):
     rest: int
     line_end: bytes = b"\r\n"
     too_long: bool = False  # over MAX_HEADER or MAX_FIELDS: `fields` are what came before
+    names: frozenset[str] = frozenset()  # of the fields: most names that are asked for are not there
 
     def values(self, name: str) -> list[bytes]:
         """Return the value of each field of this (lower-case) name, in order."""
+        if name not in self.names:
+            return []
         return [field.value for field in self.fields if field.name == name]
 
 
@@ -56,6 +59,7 @@ def read_header(content: bytes, limit: int = MAX_HEADER, max_fields: int = MAX_F
         rest=position,
         line_end=_line_end(content, position),
         too_long=position >= limit or found is not None,
+        names=frozenset([field.name for field in fields]),
     )
 
 

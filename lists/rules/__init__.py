@@ -49,6 +49,7 @@ __all__ = [
     "judge_data",
     "judge_owner_mail",
     "judge_post",
+    "rules_for",
 ]
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -67,6 +68,11 @@ RULES: Final[tuple[Rule, ...]] = (
 _LAST_REFUSING = max(number for number, rule in enumerate(RULES) if rule.may_refuse)
 DATA_RULES: Final = RULES[: _LAST_REFUSING + 1]
 _MAY_REFUSE: Final = tuple(rule.may_refuse for rule in RULES if rule.may_refuse)
+
+
+def rules_for(policy: ListPolicy) -> tuple[Rule, ...]:
+    """Return those of RULES that can have an opinion about a post to this list: `judge_post` by them says the same, in half the time."""
+    return tuple(rule for rule in RULES if rule.concerns is None or rule.concerns(policy))
 
 
 class Finding(Struct, frozen=True):

@@ -19,9 +19,12 @@ def _loop(post: Post, policy: ListPolicy) -> Verdict | None:
     One Delivered-To may be the MTA's for this very delivery (Postfix lmtp with flags=D); we take it off, so a second one means that somebody
     has sent the post round without us.
     """
+    marks, delivered_to = post.marks, post.delivered_to
+    if not marks and not delivered_to:  # most posts: nobody has handed them on
+        return None
     addresses = (policy.mailing_list.address, *policy.other_addresses)
     ours = {policy.mailing_list.list_id, *addresses, *map(list_id_of, addresses)}
-    has_returned = not ours.isdisjoint(post.marks) or sum(map(post.delivered_to.count, addresses)) > 1
+    has_returned = not ours.isdisjoint(marks) or sum(map(delivered_to.count, addresses)) > 1
     return Discard("loop") if has_returned else None
 
 
@@ -49,6 +52,20 @@ def _may_refuse_bulk(post: Post, policy: ListPolicy) -> bool:
 
 LOOP_RULE = Rule("loop", _loop, "header")
 AUTOMATIC_RULES = (
-    Rule("auto-submitted", _auto_submitted, "header", _may_refuse_automatic, ("auto_submitted_action",)),
-    Rule("bulk-precedence", _bulk_precedence, "header", _may_refuse_bulk, ("bulk_precedence_action",)),
+    Rule(
+        "auto-submitted",
+        _auto_submitted,
+        "header",
+        _may_refuse_automatic,
+        ("auto_submitted_action",),
+        concerns=lambda policy: policy.mailing_list.settings.auto_submitted_action != "accept",
+    ),
+    Rule(
+        "bulk-precedence",
+        _bulk_precedence,
+        "header",
+        _may_refuse_bulk,
+        ("bulk_precedence_action",),
+        concerns=lambda policy: policy.mailing_list.settings.bulk_precedence_action != "accept",
+    ),
 )

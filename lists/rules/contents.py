@@ -92,19 +92,53 @@ def _header_too_long(post: Post, _: ListPolicy) -> Verdict | None:
 
 
 SIZE_RULE = Rule("max-message-size", _too_big, "size", _is_too_big, ("max_message_size",))
-EMERGENCY_RULE = Rule("emergency", _emergency, "envelope", options=("emergency",))
-HEADER_RULES = (
-    Rule(HEADER_MATCHES, _header_matches, "header", _may_refuse_field, ("header_matches",)),
-    Rule("malformed-from", _malformed_from, "header", _needs_from, ("malformed_from_action",)),
+EMERGENCY_RULE = Rule(
+    "emergency",
+    _emergency,
+    "envelope",
+    options=("emergency",),
+    concerns=lambda policy: policy.mailing_list.settings.emergency,
 )
-SUBJECT_RULE = Rule("no-subject", _no_subject, "header", _needs_subject, ("no_subject_action",))
+HEADER_RULES = (
+    Rule(
+        HEADER_MATCHES,
+        _header_matches,
+        "header",
+        _may_refuse_field,
+        ("header_matches",),
+        concerns=lambda policy: bool(policy.header_patterns),
+    ),
+    Rule(
+        "malformed-from",
+        _malformed_from,
+        "header",
+        _needs_from,
+        ("malformed_from_action",),
+        concerns=lambda policy: policy.mailing_list.settings.malformed_from_action != "accept",
+    ),
+)
+SUBJECT_RULE = Rule(
+    "no-subject",
+    _no_subject,
+    "header",
+    _needs_subject,
+    ("no_subject_action",),
+    concerns=lambda policy: policy.mailing_list.settings.no_subject_action != "accept",
+)
 RECIPIENT_RULES = (
-    Rule("max-num-recipients", _too_many_recipients, "header", options=("max_num_recipients",)),
+    Rule(
+        "max-num-recipients",
+        _too_many_recipients,
+        "header",
+        options=("max_num_recipients",),
+        concerns=lambda policy: policy.mailing_list.settings.max_num_recipients > 0,
+    ),
     Rule(
         EXPLICIT_DESTINATION,
         _implicit_destination,
         "header",
         options=("require_explicit_destination", "acceptable_aliases"),
+        concerns=lambda policy: policy.mailing_list.settings.require_explicit_destination,
     ),
 )
 HEADER_TOO_LONG_RULE = Rule("header-too-long", _header_too_long, "header", can_be_skipped=False)

@@ -24,3 +24,5 @@ class Rule(Struct, frozen=True):
     may_refuse: Callable[[Post, ListPolicy], bool] | None = None
     options: tuple[str, ...] = ()  # the list settings it goes by
     can_be_skipped: bool = True  # by an Accept that is at_once
+    # Could it have an opinion about any post to this list? No look at a post. None: always.
+    concerns: Callable[[ListPolicy], bool] | None = None

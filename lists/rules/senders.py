@@ -29,6 +29,10 @@ def _banned(post: Post, policy: ListPolicy) -> Verdict | None:
 
 
 def _has_bans(_: Post, policy: ListPolicy) -> bool:
+    return _bans_somebody(policy)
+
+
+def _bans_somebody(policy: ListPolicy) -> bool:
     return policy.bans.has_entries or policy.site_bans.has_entries
 
 
@@ -83,10 +87,22 @@ def _is_member(keys: tuple[str, ...], policy: ListPolicy) -> bool:
 
 
 NULL_SENDER_RULE = Rule("null-sender", _null_sender, "envelope", _is_from_nobody)
-BANNED_RULE = Rule("banned", _banned, "envelope", _has_bans)
+BANNED_RULE = Rule("banned", _banned, "envelope", _has_bans, concerns=_bans_somebody)
 MODERATION_RULES = (
     Rule(MEMBER, _member, "envelope", _may_refuse_member, ("member_moderation_action", "sender_check")),
-    Rule(OWN_ACTION, _own_action, "envelope", _may_refuse_some),
-    Rule(ALLOWED, _allowed, "envelope", options=("accept_these_nonmembers",)),
+    Rule(
+        OWN_ACTION,
+        _own_action,
+        "envelope",
+        _may_refuse_some,
+        concerns=lambda policy: bool(policy.nonmember_actions),
+    ),
+    Rule(
+        ALLOWED,
+        _allowed,
+        "envelope",
+        options=("accept_these_nonmembers",),
+        concerns=lambda policy: policy.allowed.has_entries,
+    ),
     Rule(GENERIC, _generic, "envelope", _may_refuse_strangers, ("generic_nonmember_action", "sender_check")),
 )

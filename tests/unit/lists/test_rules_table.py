@@ -24,6 +24,7 @@ from lists.rules import (
     explain_post,
     judge_data,
     judge_post,
+    rules_for,
 )
 from tests.support.lists import make_policy, make_post, make_view
 
@@ -215,6 +216,26 @@ def test_the_explanation_names_the_rule_that_decides(post: Post, policy: ListPol
     assert [finding.rule.name for finding in findings if finding.decides] == (
         [] if verdict.rule == "no-rule" else [verdict.rule]
     )
+
+
+@given(posts, policies)
+def test_a_rule_that_does_not_concern_a_list_has_no_opinion_about_any_post(
+    post: Post, policy: ListPolicy
+) -> None:
+    for each in (post, Post(post.reverse_path, None)):
+        assert judge_post(each, policy, rules_for(policy)) == judge_post(each, policy)
+    for rule in set(RULES) - set(rules_for(policy)):
+        assert rule.judge(post, policy) is None
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_rules_of_a_list_decide_as_the_whole_table_does(options: list[str]) -> None:
+    for kwargs in POLICIES:
+        policy = make_policy(*options, **kwargs)  # type: ignore[arg-type]
+        for sender in SENDERS:
+            for line in LINES:
+                post = make_post(sender, line)
+                assert judge_post(post, policy, rules_for(policy)) == judge_post(post, policy)
 
 
 def test_a_rule_that_may_refuse_is_asked_after_the_dot() -> None:
