@@ -6,15 +6,17 @@ event loop (bin/postroom). The wire protocol: docs/bus.md.
 
 from bus.asking import BusError, ask, ask_with_content, publish_now
 from bus.connection import Away
-from bus.front import Front, PublishRefused
+from bus.front import Done, Front, Outcome, PublishRefused
 from bus.overseer import Overseer
 from bus.worker import Lease, Worker
 
 __all__ = [
     "Away",
     "BusError",
+    "Done",
     "Front",
     "Lease",
+    "Outcome",
     "Overseer",
     "PublishRefused",
     "Worker",

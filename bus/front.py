@@ -7,7 +7,8 @@ An item published is sent again under the same id every 3 s, and at once to a bu
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,6 +30,7 @@ from bus.messages import (
     Replied,
     Welcome,
 )
+from config import logs
 from config.clock import Clock
 from config.failpoints import fail
 from config.names import Instance, ItemId
@@ -51,11 +53,16 @@ class PublishRefused(Exception):
         self.reason = reason
 
 
+# The ids under which the items are stored; PublishRefused: nothing is; Away: nobody knows.
+Outcome = tuple[ItemId, ...] | PublishRefused | Away
+Done = Callable[[Outcome], None]
+
+
 class _Pending(Struct):
     """One publish that is not confirmed."""
 
     frames: tuple[bytes, ...]
-    done: asyncio.Future[tuple[ItemId, ...]]
+    done: Done
     started: float
     sent: float
 
@@ -84,10 +91,9 @@ class Front:
         self._send_replied()
         self._connection.send(Bye())
         self._connection.close()
-        for pending in self._pending.values():
-            if not pending.done.done():
-                pending.done.set_exception(Away("this process ends"))
-        self._pending.clear()
+        left, self._pending = self._pending, {}
+        for pending in left.values():
+            pending.done(Away("this process ends"))
 
     @property
     def connected(self) -> bool:
@@ -102,23 +108,31 @@ class Front:
         Its result is the id under which each is stored, the first copy's where the same mail was there already. It
         raises PublishRefused when nothing is stored, and Away when nobody knows.
         """
+        future: asyncio.Future[tuple[ItemId, ...]] = asyncio.get_running_loop().create_future()
+        self.submit(items, content, content_keys, partial(_settle, future))
+        future.add_done_callback(partial(self._forget_cancelled, items[0].id))
+        return future
+
+    def submit(
+        self, items: Sequence[Item], content: bytes, content_keys: Sequence[bytes], done: Done
+    ) -> None:
+        """Do what publish does, and call `done` when it is known what became of it.
+
+        What the bus says in one message is told in one step of the loop, and what is logged in it leaves together; a future and its callback
+        cost as much as the rest.
+        """
         first = items[0].id
         known = self._pending.get(first)
-        if known is not None and not known.done.cancelled():
-            return known.done
+        if known is not None:
+            known.done = partial(_tell_both, known.done, done)
+            return
         message = Publish(items=tuple(items), content_keys=tuple(content_keys))
         if not self._replied_keys.isdisjoint(content_keys):
             self._send_replied()  # wanted again: the bus must not take it for a re-sending
         now = time.monotonic()
-        pending = _Pending(
-            frames=(messages.encode(message), content),
-            done=asyncio.get_running_loop().create_future(),
-            started=now,
-            sent=float("-inf"),
-        )
+        pending = _Pending((messages.encode(message), content), done, now, float("-inf"))
         self._pending[first] = pending
         self._send(pending, now)
-        return pending.done
 
     def note_replied(self, ids: Iterable[ItemId], content_keys: Iterable[bytes] = ()) -> None:
         """Note that the client has read our 250 for these: the same mail again is wanted again.
@@ -136,8 +150,7 @@ class Front:
     def _take(self, message: FromBus, _: Sequence[bytes]) -> None:
         match message:
             case Confirmed():
-                for first, ids in message.results.items():
-                    self._finish(first, ids)
+                asyncio.get_running_loop().call_soon(self._confirm, iter(message.results.items()))
             case Refused():
                 self._finish(message.id, PublishRefused(message.kind, message.reason))
             case FlowChanged():
@@ -151,14 +164,24 @@ class Front:
             case _:
                 pass
 
-    def _finish(self, first: ItemId, result: tuple[ItemId, ...] | Exception) -> None:
+    def _confirm(self, results: Iterator[tuple[ItemId, tuple[ItemId, ...]]]) -> None:
+        """Tell everybody; whoever raises keeps nobody else from being told."""
+        with logs.together():
+            try:
+                for first, ids in results:
+                    self._finish(first, ids)
+            except BaseException:
+                asyncio.get_running_loop().call_soon(self._confirm, results)
+                raise
+
+    def _finish(self, first: ItemId, outcome: Outcome) -> None:
         pending = self._pending.pop(first, None)
-        if pending is None or pending.done.done():
-            return
-        if isinstance(result, Exception):
-            pending.done.set_exception(result)
-        else:
-            pending.done.set_result(result)
+        if pending is not None:
+            pending.done(outcome)
+
+    def _forget_cancelled(self, first: ItemId, future: asyncio.Future[tuple[ItemId, ...]]) -> None:
+        if future.cancelled():
+            self._pending.pop(first, None)
 
     def _send(self, pending: _Pending, now: float) -> None:
         if self._connection.is_welcome:
@@ -178,9 +201,21 @@ class Front:
     def _tick(self, now: float) -> None:
         self._send_replied()
         for first, pending in list(self._pending.items()):
-            if pending.done.cancelled():
-                del self._pending[first]
-            elif now - pending.started >= GIVE_UP_S:
+            if now - pending.started >= GIVE_UP_S:
                 self._finish(first, Away(f"no answer within {GIVE_UP_S:.0f} s"))
             elif now - pending.sent >= AGAIN_S:
                 self._send(pending, now)
+
+
+def _settle(future: asyncio.Future[tuple[ItemId, ...]], outcome: Outcome) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def _tell_both(first: Done, second: Done, outcome: Outcome) -> None:
+    first(outcome)
+    second(outcome)

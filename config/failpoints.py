@@ -103,3 +103,4 @@ def _act(place: str, action: str) -> None:
 
 
 fail = make_fail(os.environ.get("POSTROOM_FAILPOINTS", ""))
+IS_ARMED = fail is not _off  # for a place that takes more than a call to be at

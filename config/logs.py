@@ -11,7 +11,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Container, Mapping, MutableMapping
+from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
@@ -127,16 +128,20 @@ class UnknownEvent(Exception):
 
 
 class LineFile:
-    """Appends whole lines to a file, each with one write; a full disk loses lines, never half of one."""
+    """Appends whole lines to a file; a full disk loses lines, never half of one."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._fd = 1
         self._checked = float("-inf")
         self._torn = False
+        self._held: list[bytes] | None = None  # lines that leave together
 
     def write(self, line: bytes) -> None:
         """Append one line; `line` has no newline."""
+        if self._held is not None:
+            self._held.append(line)
+            return
         if self._path is not None and time.monotonic() - self._checked >= REOPEN_S:
             self._reopen(self._path)
         data = (b"\n" if self._torn else b"") + line + b"\n"
@@ -145,6 +150,21 @@ class LineFile:
         except OSError:  # a full disk or a closed terminal must not stop the mail
             return
         self._torn = written < len(data)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let the lines that are written within leave in one append, at its end, however it ends."""
+        if self._held is not None:
+            yield  # the one around us writes
+            return
+        held: list[bytes] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+            if held:
+                self.write(b"\n".join(held))
 
     def _reopen(self, path: Path) -> None:
         self._checked = time.monotonic()
@@ -174,7 +194,7 @@ def set_up(
     file = Path(settings.logs.file) if settings.logs.file else None
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lines = LineFile(file)
+    lines = _files[0] = LineFile(file)
     clock = Clock(Path(settings.site.clock_file) if settings.site.clock_file else None)
     structlog.configure(
         processors=[
@@ -187,6 +207,14 @@ def set_up(
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     _route_library(logger, level)
     return logger
+
+
+_files: list[LineFile] = [LineFile(None)]  # of this process: one
+
+
+def together() -> AbstractContextManager[None]:
+    """Let the lines that are logged within leave in one append: for one short step of a loop, nothing may be awaited in it."""
+    return _files[0].together()
 
 
 class _Sink:

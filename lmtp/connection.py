@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from aiosmtpd.lmtp import LMTP
 
-from bus.client import Away, PublishRefused
-from config.failpoints import fail
+from bus.client import Away, Outcome, PublishRefused
+from config.failpoints import IS_ARMED, fail
 from config.names import ItemId
 from lmtp import replies
 from lmtp.addresses import parse_odd
@@ -245,26 +245,20 @@ class Connection(LMTP):
 
     def _publish(self, want: Publish) -> None:
         try:
-            future = self.server.service.front.publish(want.items, want.content, want.content_keys)
+            self.server.service.front.submit(want.items, want.content, want.content_keys, self._published)
         except Exception as error:  # LMTP acceptance: our own error is a 451 for each recipient
             self.server.service.report.failed(self.name, error)
             self.loop.call_soon(self._conclude, replies.FAILED)
-        else:
-            future.add_done_callback(self._published)
 
-    def _published(self, future: asyncio.Future[tuple[ItemId, ...]]) -> None:
-        self._conclude(self._read_outcome(future))
-        self.loop.call_soon(_pass_reply)  # uvloop writes when the callbacks of this turn are done
+    def _published(self, outcome: Outcome) -> None:
+        self._conclude(outcome if isinstance(outcome, tuple) else self._read_failure(outcome))
+        if IS_ARMED:
+            self.loop.call_soon(_pass_reply)  # uvloop writes when the callbacks of this turn are done
 
-    def _read_outcome(self, future: asyncio.Future[tuple[ItemId, ...]]) -> tuple[ItemId, ...] | Reply:
-        if future.cancelled():
-            return replies.NOT_CONFIRMED
-        error = future.exception()
-        if error is None:
-            return future.result()
+    def _read_failure(self, error: PublishRefused | Away) -> Reply:
         if isinstance(error, Away):
             return replies.NOT_CONFIRMED
-        if isinstance(error, PublishRefused) and error.kind in _REFUSALS:
+        if error.kind in _REFUSALS:
             return _REFUSALS[error.kind]
         self.server.service.report.failed(self.name, error)
         return replies.FAILED

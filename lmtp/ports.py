@@ -4,10 +4,10 @@ Lists is lists.directory.Directory as a session sees it, Store the same object a
 bus.client.Front. Tests stand their own in their place (tests/support/lmtp_parts.py), and tests/processes run the real ones.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from bus.client import Done
 from bus.messages import Flow, Item
 from config.names import ItemId
 from lists.address import Destination
@@ -49,10 +49,10 @@ class Front(Protocol):
     def connected(self) -> bool:
         """Whether the bus was heard within 3 s."""
 
-    def publish(
-        self, items: Sequence[Item], content: bytes, content_keys: Sequence[bytes] = ()
-    ) -> asyncio.Future[tuple[ItemId, ...]]:
-        """Make these durable; the result has the id under which each is stored. Raises Away, PublishRefused."""
+    def submit(
+        self, items: Sequence[Item], content: bytes, content_keys: Sequence[bytes], done: Done
+    ) -> None:
+        """Make these durable; `done` is told the ids under which each is stored, or PublishRefused, or Away."""
 
     def note_replied(self, ids: Sequence[ItemId], content_keys: Sequence[bytes] = ()) -> None:
         """Note that the client has read our 250 for these: the same mail again is wanted again."""

@@ -1,11 +1,12 @@
 """A message's way through a real bus: publish, confirm, lease, ack with outputs."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from bus.client import Front, Worker
+from bus.client import Front, Outcome, Worker
 from config.clock import Clock
 from config.names import Instance, Queue
 from tests.support.bus_process import make_item, make_output, running_bus
@@ -54,4 +55,32 @@ def test_a_message_goes_through_two_queues(tmp_path: Path, loop: str) -> None:
         )
         assert incoming["balanced"]
         assert outgoing["balanced"]
+        assert bus.stop() == 0
+
+
+def test_whoever_raises_when_told_keeps_nobody_else_from_being_told(tmp_path: Path) -> None:
+    """What one message of the bus confirms is told in one step; a bug in one session must not cost the others their replies."""
+    raised: list[object] = []
+
+    async def go() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: raised.append(context["exception"])
+        )
+        async with Front(bus.settings, "lmtp-1", Instance("lmtp-1:1"), Clock()) as front:
+            items = [make_item() for _ in range(20)]
+            told = asyncio.Queue[int]()
+
+            def tell(number: int, outcome: Outcome) -> None:
+                told.put_nowait(number)
+                assert outcome == (items[number].id,)
+                if number % 3 == 0:
+                    raise ZeroDivisionError
+
+            for number, item in enumerate(items):
+                front.submit([item], b"a post", [], partial(tell, number))
+            assert {await told.get() for _ in items} == set(range(20))
+
+    with running_bus(tmp_path) as bus:
+        asyncio.run(asyncio.wait_for(go(), 10))
+        assert [type(error) for error in raised] == [ZeroDivisionError] * 7
         assert bus.stop() == 0

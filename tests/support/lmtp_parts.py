@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import structlog
 from structlog.testing import CapturingLogger
 
+from bus.client import Away, Done, PublishRefused
 from bus.messages import Flow, Item
 from config.clock import Clock
 from config.names import INCOMING, ItemId, ListId, Queue
@@ -99,6 +100,19 @@ class Front:
         else:
             future.set_result(self.store(items, content, content_keys))
         return future
+
+    def submit(
+        self, items: Sequence[Item], content: bytes, content_keys: Sequence[bytes], done: Done
+    ) -> None:
+        if self.error is not None and not isinstance(self.error, Away | PublishRefused):
+            raise self.error
+
+        def tell(future: asyncio.Future[tuple[ItemId, ...]]) -> None:
+            error = future.exception()
+            assert error is None or isinstance(error, Away | PublishRefused)
+            done(error or future.result())
+
+        self.publish(items, content, content_keys).add_done_callback(tell)
 
     def note_replied(self, ids: Sequence[ItemId], content_keys: Sequence[bytes] = ()) -> None:
         self.replied += ids

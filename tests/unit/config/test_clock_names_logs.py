@@ -195,6 +195,25 @@ def test_a_traceback_tells_no_local_variables(tmp_path: Path) -> None:
     assert b"the body" not in file.read_bytes()
 
 
+def test_lines_logged_together_leave_in_one_append_even_when_the_step_fails(tmp_path: Path) -> None:
+    """In their order, each whole; one step inside another writes at the end of the outer one."""
+    file = tmp_path / "log"
+    lines = logs.LineFile(file)
+
+    def step() -> None:
+        with lines.together():
+            lines.write(b"one")
+            with lines.together():
+                lines.write(b"two")
+            assert not file.exists()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        step()
+    lines.write(b"three")
+    assert file.read_bytes() == b"one\ntwo\nthree\n"
+
+
 def test_a_renamed_log_file_is_made_anew_and_no_line_is_torn(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     lines = logs.LineFile(file)
