@@ -121,8 +121,9 @@ class Postroom:
             time.sleep(0.05)
 
     def everybody(self) -> Sequence[int]:
-        """Return all processes of the suite, master too."""
-        return self.pids_of()
+        """Return all processes of the suite, master and its forker too."""
+        forker = self._status()["forker"]
+        return [*self.pids_of(), *([forker["pid"]] if forker else [])]
 
     def bounce_recipients(self, count: int) -> list[tuple[str, str]]:
         """With the tokens that posts of today have in their reverse-paths."""

@@ -100,6 +100,7 @@ EVENTS: dict[str, str] = {
     "child.stuck": "silent for three beats: stack dump, then SIGKILL",
     "child.delayed": "will be started again later, since it ended before it was ready",
     "child.failed": "will not be started again until a reload: its configuration is bad",
+    "forker.failed": "cannot be used; children are started by exec until another is tried",
     "master.started": "owns this state folder",
     "master.warned": "something is in order for us, but not for mail; `master status` tells it too",
     "master.ready": "every process does its work",

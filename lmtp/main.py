@@ -44,6 +44,8 @@ LOOK_S: Final = 0.02  # how often it is asked whether the bus was heard, while s
 SWEEP_S: Final = 5.0  # at most, between two looks for silent clients
 BAD_CONFIG: Final = (BadSecret, BadSuffix, StoreTooNew, BadTrust, BadCertificate)
 
+PRELOAD: Final = ["uvloop"]  # for whoever forks these processes (master/forker.py)
+
 Log = structlog.typing.FilteringBoundLogger
 
 

@@ -124,26 +124,28 @@ async def serve(
     overseer = Overseer(
         settings, Instance(f"master:{os.urandom(4).hex()}"), supervisor.lost, supervisor.living
     )
-    async with overseer, asyncio.TaskGroup() as tasks:
-        supervisor.reaped = overseer
-        master = Master(supervisor, overseer, listening)
-        _catch_signals(master)
-        watch = tasks.create_task(supervisor.watch(), name="watch")
-        supervisor.start()
-        announce = tasks.create_task(_announce(supervisor, listening, tail), name="announce")
-        async with control.serve(commands, master.handle):
-            await master.stopping.wait()
-            announce.cancel()
-            await supervisor.stop()
-        watch.cancel()
+    with supervisor.nursery:
+        async with overseer, asyncio.TaskGroup() as tasks:
+            supervisor.reaped = overseer
+            master = Master(supervisor, overseer, listening)
+            _catch_signals(master, supervisor)
+            watch = tasks.create_task(supervisor.watch(), name="watch")
+            supervisor.start()
+            announce = tasks.create_task(_announce(supervisor, listening, tail), name="announce")
+            async with control.serve(commands, master.handle):
+                await master.stopping.wait()
+                announce.cancel()
+                await supervisor.stop()
+            watch.cancel()
 
 
-def _catch_signals(master: Master) -> None:
+def _catch_signals(master: Master, supervisor: Supervisor) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, master.stop)
     # Caught, not ignored: what is ignored here would be ignored in the children too.
     loop.add_signal_handler(signal.SIGHUP, structlog.get_logger().info, "master.hangup")
+    loop.add_signal_handler(signal.SIGCHLD, supervisor.reap_strays)
 
 
 async def _announce(supervisor: Supervisor, listening: list[Listening], tail: LogTail) -> None:

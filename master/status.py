@@ -37,6 +37,7 @@ def describe(
     return {
         "state": "healthy" if healthy else "degraded",
         "processes": [_describe_master(state, since), *map(_describe_child, children)],
+        "forker": _describe_forker(supervisor.nursery.pid),
         "queues": _describe_queues(supervisor, bus),
         "flow": flow or {"state": "unknown", "reason": "the bus does not answer"},
         "warnings": warnings(supervisor.settings),
@@ -64,6 +65,11 @@ def _describe_master(state: str, since: float) -> dict[str, Any]:
         "uptime_s": round(time.monotonic() - since, 1),
         "rss": read_rss(os.getpid()),
     }
+
+
+def _describe_forker(pid: int | None) -> dict[str, int] | None:
+    """Who forks the children does no work of the site's, so it is none of its processes."""
+    return {"pid": pid, "rss": read_rss(pid)} if pid else None
 
 
 def _describe_child(child: Child) -> dict[str, Any]:

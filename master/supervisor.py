@@ -10,6 +10,7 @@ import random
 import signal
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -17,7 +18,8 @@ import structlog
 from config.names import EX_CONFIG, Instance
 from config.settings import Settings
 from master import plan
-from master.children import Kit, Process, spawn
+from master.children import Process, reap_strays
+from master.nursery import Nursery
 from master.plan import Place
 from master.policy import LEAVING, NEVER, Effect, Event, Life, State, advance, excuse
 
@@ -28,6 +30,15 @@ SETTLE_S = 60.0  # a restart or a scale waits this long for processes to be read
 SETTLED = frozenset({State.READY, State.STOPPED, State.FAILED})
 
 _SIGNALS = {Effect.TERMINATE: signal.SIGTERM, Effect.DUMP: signal.SIGUSR2, Effect.KILL: signal.SIGKILL}
+
+
+# What a state's own effect would have said to a process that was not there yet.
+_MISSED = {
+    State.DRAINING: Effect.TERMINATE,
+    State.REPLACING: Effect.TERMINATE,
+    State.STUCK: Effect.DUMP,
+    State.KILLED: Effect.KILL,
+}
 
 
 class Reaped(Protocol):
@@ -53,12 +64,12 @@ class Child:
 class Supervisor:
     """Keeps the children of one site."""
 
-    def __init__(self, settings: Settings, kit: Kit, scaled: dict[str, int]) -> None:
+    def __init__(self, settings: Settings, nursery: Nursery, scaled: dict[str, int]) -> None:
         self.settings = settings
+        self.nursery = nursery
         self.scaled = scaled
         self.children: dict[str, Child] = {}
         self.reaped: Reaped | None = None
-        self._kit = kit
         self._log = structlog.get_logger()
         self._changed = asyncio.Event()  # set and cleared at once: wakes who waits for a state
         self._next = NEVER
@@ -120,6 +131,7 @@ class Supervisor:
         Raises TimeoutError when some are not in time (they are tried on), Stopping.
         """
         self._log.info("master.restarting")
+        await self.nursery.renew()
         for role in plan.START_ORDER:
             group = [child for child in self._with_role(role) if self._is_wanted(child.place)]
             for batch in [[child] for child in group] if role == "lmtp" else [group]:
@@ -185,12 +197,15 @@ class Supervisor:
             child.process.send(_SIGNALS[effect])
 
     def _spawn(self, child: Child) -> None:
-        try:
-            child.process = process = spawn(child.place, self._kit)
-        except OSError as error:  # no process, no descriptor, no memory: as an exit before READY
-            self._log.error("child.exited", child=child.place.name, error=str(error))
+        self.nursery.spawn(child.place, partial(self._take, child))
+
+    def _take(self, child: Child, process: Process | OSError) -> None:
+        """Have the process of a child that was spawned; what it was told before it was there, it is told now."""
+        if isinstance(process, OSError):  # no process, no descriptor, no memory: as an exit before READY
+            self._log.error("child.exited", child=child.place.name, error=str(process))
             self.feed(child, Event.EXITED)
             return
+        child.process = process
         loop = asyncio.get_running_loop()
         loop.add_reader(process.notice_fd, self._hear, child, process)
         loop.add_reader(process.pidfd, self._reap, child, process)
@@ -201,6 +216,8 @@ class Supervisor:
             pid=process.pid,
             start=child.life.starts,
         )
+        if effect := _MISSED.get(child.life.state):
+            self._do(child, Effect.KILL if self._hurried else effect)
 
     def _hear(self, child: Child, process: Process) -> None:
         said, more = process.read_notices()
@@ -234,6 +251,14 @@ class Supervisor:
             # Whoever was told to leave and had to be killed is slow, which is nobody's blame.
             self.reaped.gone((process.instance,), crashed=code != 0 and not told)
         self.feed(child, Event.MISCONFIGURED if code == EX_CONFIG else Event.EXITED)
+        self.reap_strays()
+
+    def reap_strays(self) -> None:
+        """Reap whom nobody waits for; a handler of SIGCHLD."""
+        ours = {child.process.pid for child in self.children.values() if child.process}
+        if self.nursery.pid:
+            ours.add(self.nursery.pid)
+        reap_strays(ours)
 
     def _tell(self, child: Child, before: Life, event: Event) -> None:
         """Log what a person wants to know of a step."""

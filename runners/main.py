@@ -36,6 +36,10 @@ BUILT_IN = {
     "request": "runners.request:Request",
 }
 
+PRELOAD = [
+    name.partition(":")[0] for name in BUILT_IN.values()
+]  # for whoever forks these processes (master/forker.py)
+
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 

@@ -1,7 +1,7 @@
 """The site that a handler works for: settings, clock, log, the lists as they are now, and effects on the list store.
 
 The store is synchronous and may wait for a lock, so every call runs in a thread; only whether the snapshot in memory is the newest is asked at once,
-where that waits for nobody. What it needs is imported when it is first asked for: outgoing never asks, and stays at 30 MB. Raises StoreAway when the
+where that waits for nobody. What it needs is imported when it is first asked for: outgoing never asks, and does without. Raises StoreAway when the
 store is away, which the loop makes a Retry without blame.
 """
 

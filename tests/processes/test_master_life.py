@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="root gives a folder away, and becomes somebody else")
 def test_a_folder_of_somebody_else_is_named(tmp_path: Path) -> None:
     site = Site(tmp_path / "site", f'[lmtp]\nlisten = ["127.0.0.1:{free_port()}"]\n')
-    program = "import os, shutil, sys; from master.main import main; os.setgid(65534); os.setuid(65534); sys.exit(main(sys.argv[1:]))"
+    program = "import os, sys, master.commands; from master.main import main; os.setgid(65534); os.setuid(65534); sys.exit(main(sys.argv[1:]))"
     for folder in (tmp_path, *list(tmp_path.parents)[:2]):
         folder.chmod(0o755)
     site.folder.chmod(0o755)

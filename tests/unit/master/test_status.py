@@ -1,10 +1,12 @@
 """The status object and its table."""
 
 import os
+from pathlib import Path
 
 from config.names import BUILT_IN_QUEUES
 from config.settings import RunnerSettings, Settings, SiteSettings
 from master.children import Kit
+from master.nursery import Nursery
 from master.status import DOWN, describe, read_rss, spell_duration, table
 from master.supervisor import Supervisor
 
@@ -12,7 +14,7 @@ KEYS = {"name", "role", "queue", "pid", "state", "restarts", "uptime_s", "rss"}
 
 
 def make_supervisor(settings: Settings) -> Supervisor:
-    return Supervisor(settings, Kit(settings_file=os.devnull, life_fd=-1, lock_fd=-1), {})  # type: ignore[arg-type]
+    return Supervisor(settings, Nursery(Kit(Path(os.devnull), life_fd=-1, lock_fd=-1)), {})
 
 
 def test_every_queue_is_listed_while_the_bus_is_away() -> None:
