@@ -80,6 +80,7 @@ EVENTS: dict[str, str] = {
     "member.ignored": "mail to join, leave or confirm that asks for nothing, and why",
     "request.taken": "one command by mail was done, answered or not understood",
     "timer.published": "what was due became items",
+    "timer.dropped": "what was due is about a list that was removed meanwhile",
     "timer.delayed": "what is due could not be looked for; tried again",
     "owner.ignored": "mail to the owners that a program wrote, or that a rule drops, and why; bounces go where they are read",
     "owner.forwarded": "went to the owners",

@@ -38,7 +38,7 @@ from runners.placing import read_args
 from runners.results import is_our_report
 from runners.runner import Runner
 from runners.site import Current, Decision
-from runners.timekeeping import LOOK_S, NOTHING, Timekeeper, packed, time_of
+from runners.timekeeping import LOOK_S, NOTHING, Timekeeper, drop_due, packed, time_of
 
 EXPIRED: Final = "4.4.7"  # delivery time expired (RFC 3463 3.5), as outgoing reports it
 UNDELIVERED: Final = "undelivered"  # what a day's sum is due as
@@ -81,6 +81,8 @@ class Bounces(Runner):
             return await self._thaw(item, int(args["key"]))
         is_own = is_our_report(args)
         current = await self.site.lists.current(item.list_id)
+        if current is None and "due" in args:
+            return drop_due(self.site, item)
         if current is None:
             return Shunt("unknown-list", f"there is no list {item.list_id} any more")
         if args.get("due") == "bounce":

@@ -47,6 +47,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     commands: Commands
     asker: str  # From:, else the reverse-path; not proven
+    is_one: bool = True  # From: names nobody else
     answer_to: str  # the reverse-path (RFC 3834 4)
     lists: Sequence[MailingList]  # every list of the site
     is_ours: Callable[[str], bool]
@@ -119,9 +120,8 @@ class Commanding:
             return Phrase("$command: one request for an address in one mail.", {"command": kind})
         self._requested.add(key)
         asker = self._asked.asker
-        Subscribing(self._draft, kind, address).ask(
-            asker, is_sender=key == address_key(asker), options=wanted
-        )
+        is_sender = key == address_key(asker) and self._asked.is_one
+        Subscribing(self._draft, kind, address).ask(asker, is_sender=is_sender, options=wanted)
         return None
 
     def confirm(self, words: Sequence[str]) -> Value | None:

@@ -1,6 +1,7 @@
 """LIST-join@ and LIST-leave@, and what is due about requests and members: vacations that end, requests that nobody answered.
 
-Who asks is who the mail is from (From:, else the reverse-path). Never for automatic mail. The answer to everything is a mail to the address that it is
+Who asks is who the mail is from (From:, else the reverse-path); where From: names several, it is the first, who then has to confirm whatever the policy says,
+for it may be written so that somebody else's program shows another. Never for automatic mail. The answer to everything is a mail to the address that it is
 about, through the gate; what the table of lists/subscription.py says is done in subscribing.py.
 """
 
@@ -23,7 +24,7 @@ from runners.placing import read_args
 from runners.runner import Runner
 from runners.site import Current
 from runners.subscribing import Subscribing, expire
-from runners.timekeeping import LOOK_S, Timekeeper, time_of
+from runners.timekeeping import LOOK_S, Timekeeper, drop_due, time_of
 
 MAX_WORDS: Final = 20  # of a subject that are looked at for options
 _MODES: Final = {"no": "regular", "mime": "mime_digests", "plain": "plaintext_digests", "yes": "mime_digests"}
@@ -49,6 +50,8 @@ class Membership(Runner):
         """Take one mail, one order of a moderator, or one thing that is due."""
         args = read_args(item)
         current = await self.site.lists.current(item.list_id)
+        if current is None and "due" in args:
+            return drop_due(self.site, item)
         if current is None:
             return Shunt("unknown-list", f"there is no list {item.list_id} any more")
         if "due" in args:
@@ -71,7 +74,7 @@ class Membership(Runner):
         if not is_address(address) or self._office.is_ours(address):
             return self._ignore(item, "no address that can be a member")
         kind: RequestKind = "join" if destination.purpose == "join" else "leave"
-        is_sender = address_key(address) == address_key(asker)
+        is_sender = address_key(address) == address_key(asker) and len(post.authors) <= 1
 
         def work(draft: Draft) -> None:
             Subscribing(draft, kind, address).ask(asker, is_sender=is_sender, options=wanted)

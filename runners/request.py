@@ -47,6 +47,7 @@ class Request(Runner):
         asked = Asked(
             commands=read_commands(post.subject, await self._read(content)),
             asker=asker,
+            is_one=len(post.authors) <= 1,
             answer_to=item.reverse_path,
             lists=current.directory.lists(),
             is_ours=self._office.is_ours,

@@ -22,6 +22,7 @@ from config.clock import Clock
 from config.failpoints import fail
 from config.names import ItemId, Queue, id_about
 from lists.records import Due, DueKind
+from runners.outcome import Ack
 from runners.site import Site
 
 LOOK_S: Final = 2.0  # seconds between two looks; a look that finds nothing costs half a millisecond
@@ -81,6 +82,12 @@ class Timekeeper:
 def time_of(item: Item, clock: Clock) -> datetime:
     """Return the time at which an item is handled: never before it was made."""
     return max(clock.now(), item.accepted_at)
+
+
+def drop_due(site: Site, item: Item) -> Ack:
+    """End a step whose list was removed meanwhile: nobody is left whom it could be about."""
+    site.log.info("timer.dropped", recipient=item.recipient, why="the list was removed")
+    return Ack(reason="dropped: the list was removed")
 
 
 def packed(value: Any) -> Raw:

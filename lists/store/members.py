@@ -26,6 +26,7 @@ from lists.store.history import Pen, maybe_time, read_time
 from lists.store.rolls import ROLES_OF_RCPT
 from lists.store.schema import address, bounce_record, mailing_list, membership
 from lists.store.versions import note_change
+from lists.store.waiting import use_tokens_of_leavers, withdraw_requests
 
 PAGE = 10_000  # members read at once: about 10 ms
 
@@ -116,6 +117,8 @@ def add_members(pen: Pen, row: int, list_id: str, joining: Sequence[JoinMember],
     ]
     pen.connection.execute(_ADD_MEMBERS, values)
     pen.note_all(list_id, [(each.address, "joined", "", role) for each in missing.values()])
+    if role == "member":
+        withdraw_requests(pen, list_id, missing, "join")
     if role in ROLES_OF_RCPT:
         note_change(pen.connection, [row])
     return len(missing)
@@ -149,6 +152,10 @@ def remove_members(pen: Pen, row: int, list_id: str, addresses: Sequence[str], r
     pen.connection.execute(delete(bounce_record).where(bounce_record.c.membership_id.in_(numbers)))
     pen.connection.execute(delete(membership).where(membership.c.id.in_(numbers)))
     pen.note_all(list_id, [(written, "left", gone, "") for _, gone, written in going])
+    leavers = [address_key(written) for _, gone, written in going if gone == "member"]
+    if leavers:
+        withdraw_requests(pen, list_id, leavers, "leave")
+        use_tokens_of_leavers(pen, list_id, leavers)
     if ROLES_OF_RCPT.intersection(gone for _, gone, _ in going):
         note_change(pen.connection, [row], rewritten=True)
     return len(going)

@@ -9,10 +9,11 @@ from datetime import datetime
 from msgspec.structs import asdict
 from sqlalchemy import update
 
+from lists.bounces.scoring import Effect, Event, Rules, next_step
 from lists.changes import JoinMember, LeaveMember, SetDelivery, SetPreference
 from lists.errors import NoSuchMember
 from lists.model import Member, Role
-from lists.store.bounces import forget_bounces
+from lists.store.bounces import forget_bounces, read_record
 from lists.store.history import Pen, show, store_time
 from lists.store.lists import find_row
 from lists.store.members import add_members, find_member, remove_members
@@ -39,7 +40,9 @@ def set_delivery(pen: Pen, change: SetDelivery) -> None:
     """Say whether posts go to a member; raises NoSuchMember."""
     row, member = find(pen, change.list_id, change.address, change.role)
     if change.status != "by_bounces" and change.role == "member":
-        forget_bounces(pen, change.list_id, member)
+        event = Event.ENABLED if change.status == "enabled" else Event.LEFT
+        if Effect.RESET in next_step(read_record(pen.connection, member.id).state, event, Rules()).effects:
+            forget_bounces(pen, change.list_id, member)
     if (member.delivery_status, member.status_until) == (change.status, change.until):
         return
     values = {

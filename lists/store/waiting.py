@@ -1,17 +1,19 @@
 """What waits for somebody's answer: tokens that are out, and requests to join or leave."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, not_, or_, select, update
 
 from config.names import ItemId, ListId
 from lists.changes import CloseRequest, MakeToken, OpenRequest, UseToken
 from lists.mailbox import address_key
-from lists.records import Request, Token
+from lists.records import Request, RequestKind, Token
 from lists.store.history import Pen, maybe_time, read_time, store_time
 from lists.store.schema import request, token
+from lists.subscription import Effect, Event, State, next_step
 
 _TOKEN = select(token).where(token.c.hash == bindparam("hashed"))
 _ADD_TOKEN = insert(token)
@@ -40,6 +42,22 @@ _REQUEST = select(request).where(
 _REQUEST_BY_ID = select(request).where(request.c.id == bindparam("number"))
 _ADD_REQUEST = insert(request)
 _CLOSE = delete(request).where(request.c.id == bindparam("number"))
+_REQUESTS_OF = select(request).where(
+    request.c.list_id == bindparam("list"),
+    request.c.kind == bindparam("kind_of"),
+    request.c.address_key.in_(bindparam("keys", expanding=True)),
+)
+_USE_TOKENS_OF_LEAVERS = (
+    update(token)
+    .where(
+        token.c.list_id == bindparam("list"),
+        token.c.address_key.in_(bindparam("keys", expanding=True)),
+        token.c.used_at.is_(None),
+        not_(or_(token.c.about == "join", token.c.about.endswith(" join"))),
+    )
+    .values(used_at=bindparam("now_ms"))
+)
+
 
 # Tokens ---------------------------------------------------------------------------------------------------------------
 
@@ -159,6 +177,25 @@ def _use_tokens_of(pen: Pen, closed: Request) -> None:
         "now_ms": pen.now_ms,
     }
     pen.connection.execute(_USE_TOKENS_OF, chosen)
+
+
+def withdraw_requests(pen: Pen, list_id: str, keys: Collection[str], kind: RequestKind) -> None:
+    """End what these addresses had asked for: it has come about without an answer, by a command or by bounces."""
+    wanted = {"list": list_id, "kind_of": kind, "keys": list(keys)}
+    for row in pen.connection.execute(_REQUESTS_OF, wanted).mappings().all():
+        found = _request(row)
+        if Effect.CLOSE in next_step(State(found.state), Event.WITHDRAWN).effects:
+            closing = CloseRequest(
+                list_id=found.list_id, address=found.address, kind=found.kind, result="withdrawn"
+            )
+            close_request(pen, closing)
+
+
+def use_tokens_of_leavers(pen: Pen, list_id: str, keys: Collection[str]) -> None:
+    """Let no token of an ended membership (settings, delivery, a probe) work for the next one; one for joining again stays."""
+    pen.connection.execute(
+        _USE_TOKENS_OF_LEAVERS, {"list": list_id, "keys": list(keys), "now_ms": pen.now_ms}
+    )
 
 
 def find_request(connection: Connection, list_id: str, address: str, kind: str) -> Request | None:

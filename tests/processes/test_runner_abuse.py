@@ -209,6 +209,44 @@ def test_ten_thousand_join_requests_for_one_victim_are_the_budget(tmp_path: Path
         scene.assert_calm()
 
 
+def test_details_of_one_mailbox_share_one_budget(tmp_path: Path) -> None:
+    """zoe+1@ to zoe+200@ are one mailbox at most providers: ten mails for it in all, however they are named."""
+    with acting(tmp_path, "membership") as scene:
+        bomb(scene, 200, ["ant"], lambda number: (f"zoe+{number}@example.net", "join"))
+        assert sum(scene.mails().values()) == PER_DAY
+        scene.assert_calm()
+
+
+def test_an_owner_has_a_budget_for_each_kind_of_mail(tmp_path: Path) -> None:
+    """A flood of what is only told leaves room for what waits for a decision."""
+    with acting(tmp_path, "membership") as scene:
+        scene.site.create_list(
+            "bee@example.org",
+            owners=["olga@example.com"],
+            settings=["subscription_policy=open", "admin_notify_mchanges=yes", "send_welcome_message=no"],
+        )
+        scene.site.create_list(
+            "cow@example.org", owners=["olga@example.com"], settings=["subscription_policy=moderate"]
+        )
+        most = scene.site.settings.notices.staff_per_day
+        for name, count in (("bee", most + 30), ("cow", 30)):
+            for number in range(count):
+                sender = f"anne{number}@{name}.example.net"
+                item = make_item(
+                    "membership",
+                    f"{name}.example.org",
+                    recipient=f"{name}-join@example.org",
+                    reverse_path=sender,
+                )
+                publish_now(scene.site.settings, [item], person(sender, item.recipient, "join"))
+        scene.site.wait_empty("membership", "outgoing", within_s=HOPELESS_S)
+        assert scene.mails()["olga@example.com"] == most + 30
+        denied = [(line["kind"], line["recipient"]) for line in scene.site.lines("notice.denied")]
+        assert denied == [("report", "olga@example.com")] * 30
+        assert scene.site.store.count_members("bee.example.org") == most + 30
+        scene.assert_calm()
+
+
 def bomb(scene: Scene, count: int, names: Sequence[str], make: Callable[[int], tuple[str, str]]) -> None:
     """Publish requests as fast as the bus takes them, sender and subject of the n-th AT_ONCE made by `make`, and wait until all are handled."""
     for number in range(count // AT_ONCE):

@@ -10,6 +10,7 @@ from msgspec import Raw, msgpack
 from config.clock import Clock
 from config.names import ListId
 from lists.changes import SetDelivery
+from runners.timekeeping import packed
 from tests.support.bus_process import wait_until
 from tests.support.runners import RunnerSite
 
@@ -48,3 +49,23 @@ def test_the_same_end_of_a_vacation_may_be_set_again(tmp_path: Path) -> None:
             site.store.perform([SetDelivery(ANT_ID, ANNE, "vacation", datetime(2026, 1, 1, tzinfo=UTC))])
             assert not gets_posts(site)
             wait_until(partial(gets_posts, site))
+
+
+def test_what_is_due_for_a_list_that_was_removed_is_dropped_with_a_line(tmp_path: Path) -> None:
+    with RunnerSite(tmp_path) as site:
+        site.create_list(ANT, [ANNE])
+        site.store.remove_list(ANT)
+        for queue, kind, key in (
+            ("bounces", "bounce", "1"),
+            ("bounces", "freeze", "1"),
+            ("bounces", "undelivered", "2026-11-23"),
+            ("membership", "request", "1"),
+            ("membership", "delivery", "1"),
+        ):
+            site.post(ANNE, b"", queue, list_id=ANT_ID, args={"due": packed(kind), "key": packed(key)})
+        site.start("bounces")
+        site.start("membership")
+        site.wait_empty("bounces", "membership")
+        assert site.shunts() == []
+        assert len(site.lines("timer.dropped")) == 4, "a freeze that is gone is none, whatever its list"
+        assert {line["list_id"] for line in site.lines("timer.dropped")} == {ANT_ID}

@@ -91,3 +91,26 @@ def test_who_is_banned_meanwhile_does_not_join(story: Story) -> None:
     story.hears_nothing("zoe@example.net")
     assert story.member(ant, "zoe@example.net") is None
     assert story.store.records.requests(ant) == ()
+
+
+def test_a_mail_of_several_authors_asks_and_does_not_join(story: Story) -> None:
+    """The list is open, but which of them has written is not known: the first has to confirm."""
+    ant = story.make_list("ant@example.org", settings=["subscription_policy=open"])
+    story.says("zoe@example.net, bart@example.net", "ant-join@example.org", reverse_path="eve@example.com")
+    question = story.hears("zoe@example.net", "Please confirm")
+    assert story.member(ant, "zoe@example.net") is None
+    story.answers(question)
+    story.hears("zoe@example.net", "Welcome to ant")
+    story.hears_nothing("bart@example.net")
+
+
+def test_a_command_takes_a_request_back(story: Story) -> None:
+    ant = story.make_list("ant@example.org")
+    story.says("zoe@example.net", "ant-join@example.org")
+    question = story.hears("zoe@example.net", "Please confirm")
+    story.does("members", "add", ant, "zoe@example.net")
+    assert story.store.records.requests(ant) == ()
+    story.does("members", "remove", ant, "zoe@example.net")
+    story.answers(question)
+    story.hears("zoe@example.net", "not good, or no longer")
+    assert story.member(ant, "zoe@example.net") is None

@@ -257,6 +257,47 @@ def test_a_closed_request_takes_all_its_tokens_along_and_no_others(store: Store)
     assert still_open == ["leave", "approve leave", "enable", "join"]
 
 
+def test_a_command_takes_back_the_request_that_it_makes_needless(store: Store) -> None:
+    """An added member has no request to join any more, a removed one none to leave; their codes are used up."""
+    token = MakeToken(
+        hash="1" * 64,
+        purpose="confirm",
+        list_id=ANT,
+        address="bart@example.net",
+        expires_at=SOON,
+        about="join",
+    )
+    do(store, open_request("confirming"), token)
+    store.add_members(ANT, ["cleo@example.net"])
+    store.add_members(ANT, ["BART@example.net"], "moderator")
+    assert [each.kind for each in store.records.requests(ANT)] == ["join"]
+    store.add_members(ANT, ["BART@example.net"])
+    assert store.records.requests(ANT) == ()
+    assert [each.used_at is None for _, each in store.records.tokens(ANT)] == [False]
+    assert ("request.join", "confirming", "withdrawn") in [
+        each[1:] for each in story(store, "bart@example.net")
+    ]
+
+    tokens = [
+        MakeToken(
+            hash=f"{number + 2:064x}",
+            purpose="probe" if about == "probe" else "confirm",
+            list_id=ANT,
+            address="bart@example.net",
+            expires_at=SOON,
+            about=about,
+        )
+        for number, about in enumerate(["leave", "enable", "probe", "set hide_address=yes", "approve join"])
+    ]
+    do(store, open_request("moderating", "leave"), *tokens)
+    store.remove_members(ANT, ["bart@example.net"], "moderator")
+    assert [each.kind for each in store.records.requests(ANT)] == ["leave"]
+    store.remove_members(ANT, ["bart@example.net"])
+    assert store.records.requests(ANT) == ()
+    still_open = [each.about for _, each in store.records.tokens(ANT) if each.used_at is None]
+    assert still_open == ["approve join"]
+
+
 def test_bounces_are_kept_scored_and_told(store: Store) -> None:
     record = BounceRecord(State.PROBING, Score(5.25, TODAY, 0.5), {"full": 10, "policy": 1}, 0, SOON, SOON)
     do(store, SetScore(ANT, ANNE, record))
