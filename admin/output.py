@@ -1,7 +1,7 @@
 """How listings and octets are written: a table for a person, JSON for a script.
 
 Much of what is shown was written by strangers (addresses, subjects, replies of servers), so for a person every control character is
-spelled out: none of it can move the cursor or rename the window. JSON escapes by itself. A listing is written as it comes, so that
+spelled out: none of it can move the cursor, rename the window or turn the direction of text. JSON escapes by itself. A listing is written as it comes, so that
 100,000 rows need no memory.
 """
 
@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_SPELLED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_SPELLED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
+    code: f"\\u{code:04x}" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}
 _SPELLED_BUT_LINES = {code: text for code, text in _SPELLED.items() if code not in (0x09, 0x0A)}
 
 MAX_CELL = 80  # characters; an address of 64 octets and a domain fit

@@ -11,9 +11,9 @@ from lists.errors import BadAddress
 
 MAX_ADDRESS = 320  # octets: 64 + "@" + 255 (RFC 5321 4.5.3.1); Postfix and Exim take about as much
 
-# RFC 5321 4.1.2 with the letters of RFC 6531 3.3, C1 controls and surrogates left out. Dots may stand anywhere:
+# RFC 5321 4.1.2 with the letters of RFC 6531 3.3; C1 controls, surrogates, line separators and what turns the direction of text left out. Dots may stand anywhere:
 # ".anne..b.@docomo.example" is wrong, but exists, and MTAs deliver to it.
-_LETTER = "\u00a0-\ud7ff\ue000-\U0010ffff"
+_LETTER = "\u00a0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff"
 _ATOM = re.compile(rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.\-{_LETTER}]+")
 _QUOTED = re.compile(rf'"(?:[\x20\x21\x23-\x5b\x5d-\x7e{_LETTER}]|\\[\x20-\x7e])*"')
 _LABEL = rf"[A-Za-z0-9{_LETTER}](?:[A-Za-z0-9\-_{_LETTER}]{{0,61}}[A-Za-z0-9{_LETTER}])?"

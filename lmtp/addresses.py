@@ -31,7 +31,8 @@ Grammar = Callable[[bytes], "re.Match[bytes] | None"]
 SENDER: Final[Grammar] = re.compile(_SENDER).fullmatch
 RECIPIENT: Final[Grammar] = re.compile(_RECIPIENT).fullmatch
 _dot_string = re.compile(_DOT_STRING).fullmatch
-_c1 = re.compile("[\x80-\x9f]").search
+# Nobody has them in an address, and on a terminal they make it look like another: C1 controls, line separators, changes of direction.
+_unfit = re.compile("[\x80-\x9f\u2028-\u202e\u2066-\u2069]").search
 # A path as a whole: "<" ... ">" where ">" inside a quoted string does not end it; then the end or a space and parameters.
 _framed = re.compile(rb'[ \t]*(<(?:"(?:[^"\\]|\\.)*"|[^"<>\\])*>)(?:[ \t]+(.*))?', re.DOTALL).fullmatch
 
@@ -71,7 +72,7 @@ def _read_mailbox(mailbox: bytes, grammar: Grammar) -> str | None:
         address = mailbox.decode()
     except UnicodeDecodeError:
         return None
-    return None if not address.isascii() and _c1(address) else address
+    return None if not address.isascii() and _unfit(address) else address
 
 
 def _is_hopeless(mailbox: bytes) -> bool:

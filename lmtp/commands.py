@@ -215,5 +215,8 @@ _VERBS: Final[dict[bytes, Callable[[bytes, PathParser], Command | Reply]]] = {
     ),
     # A browser on this host can be made to send us what an attacker wrote, as the body of a POST: the session ends at its first line, as it does
     # with Postfix (smtpd_forbidden_commands) and Redis (POST, Host:).
-    **dict.fromkeys((b"CONNECT", b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT"), _always(replies.HTTP)),
+    **dict.fromkeys(
+        (b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PRI", b"PUT", b"TRACE"),
+        _always(replies.HTTP),
+    ),
 }

@@ -130,8 +130,7 @@ class Connection(LMTP):
 
     def resume_writing(self) -> None:
         """Go on answering."""
-        self.dialogue.is_held = False
-        self.dialogue.go_on()
+        self.dialogue.resume()
         self._turn()
 
     # What the server calls ----------------------------------------------------------------------------------------------

@@ -81,8 +81,13 @@ class Reading(ABC):
         output.clear()
         return octets
 
+    def resume(self) -> None:
+        """Go on when the client reads again; what is awaited still is."""
+        self.is_held = False
+        self._pump()
+
     def go_on(self) -> None:
-        """Go on after Pause or Delay, or when the client reads again."""
+        """Go on after Pause or Delay."""
         if isinstance(self.want, Delay | Pause):
             again, self._again, self.want = self._again, None, None
             self._pump(again)

@@ -17,7 +17,14 @@ def test_no_control_character_reaches_a_person(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, ""), (True, "yes"), (1.25, "1.2"), (("a", "b"), "a, b"), ("a\x1b[2J", "a\\x1b[2J")],
+    [
+        (None, ""),
+        (True, "yes"),
+        (1.25, "1.2"),
+        (("a", "b"), "a, b"),
+        ("a\x1b[2J", "a\\x1b[2J"),
+        ("a\u202eb", "a\\u202eb"),
+    ],
 )
 def test_values_are_spelled_for_a_person(value: object, shown: str) -> None:
     assert printable(value) == shown

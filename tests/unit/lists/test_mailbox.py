@@ -38,6 +38,8 @@ def test_an_address_is_taken_as_it_is_written(address: str) -> None:
         "anne@example.net\r\nBcc: x@example.net",
         "anne\x00@example.net",
         "anne\x85@example.net",
+        "anne\u202e@example.net",
+        "anne@exa\u2066mple.net",
         "<anne@example.net>",
         "anne@example.net,bart@example.net",
         "anne@b@example.net",

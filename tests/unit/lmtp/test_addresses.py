@@ -59,6 +59,9 @@ REFUSED = [
     b"<gr\xfc\xdfe@example.net>",  # ISO 8859-1 is not UTF-8
     b"<a\xc2\x85b@example.net>",  # a C1 control
     b"<\xed\xa0\x80@example.net>",  # a surrogate
+    "<anne.\u202eelpmaxe@example.net>".encode(),  # the rest reads from right to left
+    "<anne\u2028@example.net>".encode(),  # a line of its own
+    "<anne@exa\u2066mple.net>".encode(),
     b"<" + b"a" * (MAX_ADDRESS - 11) + b"@example.org>",
     b"<a@" + b"a." * 130 + b"org>",
 ]

@@ -96,6 +96,8 @@ REFUSED = [
     (b"", replies.UNKNOWN_COMMAND),
     (b"GET / HTTP/1.1", replies.HTTP),
     (b"POST / HTTP/1.1", replies.HTTP),
+    (b"PATCH / HTTP/1.1", replies.HTTP),
+    (b"PRI * HTTP/2.0", replies.HTTP),
     (b"NOOP\x00", replies.BAD_SYNTAX),
     (b"RCPT TO:<ant@example.org>\rDATA", replies.BAD_SYNTAX),
     (b"\x16\x03\x01\x02", replies.TLS),  # TLS on a plain port

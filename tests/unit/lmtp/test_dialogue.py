@@ -358,9 +358,23 @@ def test_a_client_that_does_not_read_is_answered_no_further() -> None:
     talk = begun()
     talk.dialogue.is_held = True
     assert talk.send(b"NOOP\r\nNOOP\r\n") == b""
-    talk.dialogue.is_held = False
-    talk.dialogue.go_on()
+    talk.dialogue.resume()
     assert talk.dialogue.take_output() == replies.OK.wire * 2
+
+
+def test_a_client_that_reads_again_does_not_shorten_a_delay() -> None:
+    """Else whoever stops reading for a moment has no delay at all."""
+    talk = Talk(make_parts(), hold=True)
+    talk.parts.front.flow = Flow(delay_ms=250)
+    talk.send(LHLO)
+    talk.dialogue.is_held = True
+    talk.dialogue.resume()
+    talk.send(ANNE)
+    talk.dialogue.is_held = True
+    talk.dialogue.resume()
+    assert talk.dialogue.take_output() == b""
+    assert talk.give()
+    assert talk.output.endswith(replies.SENDER_OK.wire)
 
 
 def test_a_goodbye_gives_every_reply_that_is_owed() -> None:
