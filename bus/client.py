@@ -6,7 +6,7 @@ event loop (bin/postroom). The wire protocol: docs/bus.md.
 
 from bus.asking import BusError, ask, ask_with_content, publish_now
 from bus.connection import Away
-from bus.front import Done, Front, Outcome, PublishRefused
+from bus.front import Done, Front, Outcome, PublishRefused, Then
 from bus.overseer import Overseer
 from bus.worker import Lease, Worker
 
@@ -19,6 +19,7 @@ __all__ = [
     "Outcome",
     "Overseer",
     "PublishRefused",
+    "Then",
     "Worker",
     "ask",
     "ask_with_content",

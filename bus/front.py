@@ -55,7 +55,9 @@ class PublishRefused(Exception):
 
 # The ids under which the items are stored; PublishRefused: nothing is; Away: nobody knows.
 Outcome = tuple[ItemId, ...] | PublishRefused | Away
-Done = Callable[[Outcome], None]
+# Told the outcome; what it returns is called when all who are told in this step have been told, and what they logged is written.
+Then = Callable[[], None]
+Done = Callable[[Outcome], Then | None]
 
 
 class _Pending(Struct):
@@ -91,9 +93,8 @@ class Front:
         self._send_replied()
         self._connection.send(Bye())
         self._connection.close()
-        left, self._pending = self._pending, {}
-        for pending in left.values():
-            pending.done(Away("this process ends"))
+        for first in list(self._pending):
+            self._finish(first, Away("this process ends"))
 
     @property
     def connected(self) -> bool:
@@ -118,8 +119,8 @@ class Front:
     ) -> None:
         """Do what publish does, and call `done` when it is known what became of it.
 
-        What the bus says in one message is told in one step of the loop, and what is logged in it leaves together; a future and its callback
-        cost as much as the rest.
+        What the bus says in one message is told in one step of the loop: first everybody's `done`, then one append with all that these
+        logged, then what they returned. A future and its callback cost as much as the rest.
         """
         first = items[0].id
         known = self._pending.get(first)
@@ -166,18 +167,35 @@ class Front:
 
     def _confirm(self, results: Iterator[tuple[ItemId, tuple[ItemId, ...]]]) -> None:
         """Tell everybody; whoever raises keeps nobody else from being told."""
-        with logs.together():
-            try:
+        told: list[Then] = []
+        try:
+            with logs.together():
                 for first, ids in results:
-                    self._finish(first, ids)
-            except BaseException:
-                asyncio.get_running_loop().call_soon(self._confirm, results)
-                raise
+                    then = self._settle(first, ids)
+                    if then is not None:
+                        told.append(then)
+        except BaseException:
+            asyncio.get_running_loop().call_soon(self._confirm, results)
+            raise
+        finally:
+            self._go_on(iter(told))
+
+    def _go_on(self, told: Iterator[Then]) -> None:
+        try:
+            for then in told:
+                then()
+        except BaseException:
+            asyncio.get_running_loop().call_soon(self._go_on, told)
+            raise
+
+    def _settle(self, first: ItemId, outcome: Outcome) -> Then | None:
+        pending = self._pending.pop(first, None)
+        return None if pending is None else pending.done(outcome)
 
     def _finish(self, first: ItemId, outcome: Outcome) -> None:
-        pending = self._pending.pop(first, None)
-        if pending is not None:
-            pending.done(outcome)
+        then = self._settle(first, outcome)
+        if then is not None:
+            then()
 
     def _forget_cancelled(self, first: ItemId, future: asyncio.Future[tuple[ItemId, ...]]) -> None:
         if future.cancelled():
@@ -217,5 +235,7 @@ def _settle(future: asyncio.Future[tuple[ItemId, ...]], outcome: Outcome) -> Non
 
 
 def _tell_both(first: Done, second: Done, outcome: Outcome) -> None:
-    first(outcome)
-    second(outcome)
+    for done in (first, second):
+        then = done(outcome)
+        if then is not None:
+            then()

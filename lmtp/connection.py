@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from aiosmtpd.lmtp import LMTP
 
-from bus.client import Away, Outcome, PublishRefused
+from bus.client import Away, Outcome, PublishRefused, Then
 from config.failpoints import IS_ARMED, fail
 from config.names import ItemId
 from lmtp import replies
@@ -247,12 +247,16 @@ class Connection(LMTP):
             self.server.service.front.submit(want.items, want.content, want.content_keys, self._published)
         except Exception as error:  # LMTP acceptance: our own error is a 451 for each recipient
             self.server.service.report.failed(self.name, error)
-            self.loop.call_soon(self._conclude, replies.FAILED)
+            self.loop.call_soon(self._fail)
 
-    def _published(self, outcome: Outcome) -> None:
+    def _fail(self) -> None:
+        self._conclude(replies.FAILED)
+        self._reply()
+
+    def _published(self, outcome: Outcome) -> Then:
+        """Take what became of it; the replies leave when the log has their lines."""
         self._conclude(outcome if isinstance(outcome, tuple) else self._read_failure(outcome))
-        if IS_ARMED:
-            self.loop.call_soon(_pass_reply)  # uvloop writes when the callbacks of this turn are done
+        return self._reply
 
     def _read_failure(self, error: PublishRefused | Away) -> Reply:
         if isinstance(error, Away):
@@ -264,12 +268,18 @@ class Connection(LMTP):
 
     def _conclude(self, outcome: tuple[ItemId, ...] | Reply) -> None:
         self.heard_s = self.loop.time()
-        self._is_ahead = self.dialogue.waiting > 0 or (
-            self.transport is not None and has_unread(self._socket)
-        )
+        self._is_ahead = self.dialogue.waiting > 0
         self._begun = None  # it holds the content
         self.dialogue.published(outcome)
+
+    def _reply(self) -> None:
+        if not self._is_ahead and self.transport is not None:
+            self._is_ahead = has_unread(self._socket)
         self._turn()
+        if IS_ARMED:
+            self.loop.call_soon(
+                fail, "lmtp.reply.after"
+            )  # uvloop may write only when the callbacks of this turn are done
 
     def _assured(self, answer: asyncio.Future[bool]) -> None:
         self.heard_s = self.loop.time()
@@ -311,7 +321,3 @@ class Connection(LMTP):
                 self._wire.write_eof()
             else:
                 self._wire.close()
-
-
-def _pass_reply() -> None:
-    fail("lmtp.reply.after")

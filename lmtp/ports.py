@@ -52,7 +52,8 @@ class Front(Protocol):
     def submit(
         self, items: Sequence[Item], content: bytes, content_keys: Sequence[bytes], done: Done
     ) -> None:
-        """Make these durable; `done` is told the ids under which each is stored, or PublishRefused, or Away."""
+        """Make these durable; `done` is told the ids under which each is stored, or PublishRefused, or Away, and what it returns is called when the
+        log has what it logged."""
 
     def note_replied(self, ids: Sequence[ItemId], content_keys: Sequence[bytes] = ()) -> None:
         """Note that the client has read our 250 for these: the same mail again is wanted again."""

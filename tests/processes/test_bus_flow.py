@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.client import Front, Outcome, Worker
+from bus.client import Front, Outcome, Then, Worker
 from config.clock import Clock
 from config.names import Instance, Queue
 from tests.support.bus_process import make_item, make_output, running_bus
@@ -70,11 +70,17 @@ def test_whoever_raises_when_told_keeps_nobody_else_from_being_told(tmp_path: Pa
             items = [make_item() for _ in range(20)]
             told = asyncio.Queue[int]()
 
-            def tell(number: int, outcome: Outcome) -> None:
+            def reply(number: int) -> None:
                 told.put_nowait(number)
+                if number % 3 == 1:
+                    raise ZeroDivisionError
+
+            def tell(number: int, outcome: Outcome) -> Then:
                 assert outcome == (items[number].id,)
                 if number % 3 == 0:
+                    told.put_nowait(number)
                     raise ZeroDivisionError
+                return partial(reply, number)
 
             for number, item in enumerate(items):
                 front.submit([item], b"a post", [], partial(tell, number))
@@ -82,5 +88,6 @@ def test_whoever_raises_when_told_keeps_nobody_else_from_being_told(tmp_path: Pa
 
     with running_bus(tmp_path) as bus:
         asyncio.run(asyncio.wait_for(go(), 10))
-        assert [type(error) for error in raised] == [ZeroDivisionError] * 7
+        assert len(raised) >= 7  # one of each pair may be the context of the other
+        assert {type(error) for error in raised} == {ZeroDivisionError}
         assert bus.stop() == 0

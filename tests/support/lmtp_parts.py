@@ -110,7 +110,9 @@ class Front:
         def tell(future: asyncio.Future[tuple[ItemId, ...]]) -> None:
             error = future.exception()
             assert error is None or isinstance(error, Away | PublishRefused)
-            done(error or future.result())
+            then = done(error or future.result())
+            if then is not None:
+                then()
 
         self.publish(items, content, content_keys).add_done_callback(tell)
 
