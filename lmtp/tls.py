@@ -139,7 +139,8 @@ def _spell_subject(certificate: dict[str, Any]) -> str:
     pairs = pairs or [
         pair for pair in certificate.get("subjectAltName", ())
     ]  # newer CAs leave the subject empty
-    return ",".join(f"{short.get(key, key)}={value}" for key, value in reversed(pairs))[:MAX_SUBJECT]
+    subject = ",".join(f"{short.get(key, key)}={value}" for key, value in reversed(pairs))[:MAX_SUBJECT]
+    return "".join(letter if letter.isprintable() else "?" for letter in subject)  # its CA may sign anything
 
 
 class Certificates:

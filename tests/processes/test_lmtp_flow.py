@@ -75,3 +75,20 @@ def test_front_ends_share_the_limit_of_connections(tmp_path: Path) -> None:
         for wire in wires:
             wire.sock.close()
         assert greetings.count("421 4.3.2") == 20
+
+
+def test_front_ends_share_the_limit_of_guesses(tmp_path: Path) -> None:
+    """Nine in all, however many connections a guesser makes and wherever they end up."""
+    with running_post(tmp_path, guesses_per_peer=9) as post:
+        post.store.create_list("closed@example.org", ["generic_nonmember_action=reject"])
+        for _ in range(3):
+            post.start_front()
+        wait_until(lambda: post.bus.ask("status")["flow"]["fronts"] == 3)
+        wires = [Wire.connect(post.tcp) for _ in range(12)]
+        told = [
+            wire.codes(ANNE, "RCPT TO:<closed@example.org>", "RSET")[1] for _ in range(10) for wire in wires
+        ]
+        for wire in wires:
+            wire.sock.close()
+        assert set(told[-len(wires) :]) == {"451 4.7.1"}
+        assert told.count("550 5.7.1") in (3, 6, 9)

@@ -129,6 +129,19 @@ def test_a_client_certificate_is_known_by_its_subject(running: Running, authorit
     assert "CN=mx.example.net" in msgspec.msgpack.decode(item.args["client"])["tls"]["subject"]
 
 
+def test_what_a_certificate_says_cannot_act_on_a_terminal(running: Running, authority: Authority) -> None:
+    """A CA may sign any name."""
+    made = authority.ca.issue_cert("mx.example.net", common_name="mx\x1b[2J\u202eten")
+    file = authority.folder / "odd.pem"
+    made.private_key_and_cert_chain_pem.write_to_path(str(file))
+    context = authority.trust()
+    context.load_cert_chain(file)
+    with Wire.connect(running.address) as wire:
+        wire.start_tls(context)
+    (line,) = running.parts.events("tls.secured")
+    assert "CN=mx?[2J?ten" in line["subject"]
+
+
 def test_a_certificate_of_another_ca_ends_the_connection(running: Running, authority: Authority) -> None:
     """Also where none is required: whoever shows one that is no good is not who it should be."""
     other = Authority(authority.folder / "other")
