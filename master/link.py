@@ -3,6 +3,7 @@
 Imports next to nothing: `bin/master start` does this first of all, so that the forker imports the programs while master imports itself.
 """
 
+import contextlib
 import ctypes
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from typing import NamedTuple, Self
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+CLOSE_S = 1.0  # for the kernel to end a process that was killed
 
 # In the order in which they are wanted: the bus opens its journal while the others are imported. lists.directory is the larger
 # half of lmtp.main, named so that an order for the bus waits for one half at most.
@@ -60,4 +62,7 @@ class Link(NamedTuple):
         """End it, at once: it has nothing to finish."""
         self.socket.close()
         self.popen.kill()
-        self.popen.wait()
+        with contextlib.suppress(
+            subprocess.TimeoutExpired
+        ):  # in a read from a disk that hangs; reaped as a stray
+            self.popen.wait(CLOSE_S)

@@ -36,9 +36,8 @@ BUILT_IN = {
     "request": "runners.request:Request",
 }
 
-PRELOAD = [
-    name.partition(":")[0] for name in BUILT_IN.values()
-]  # for whoever forks these processes (master/forker.py)
+# Imported late, or never, by one of these processes; whoever forks them has them early, and of one version (master/forker.py).
+PRELOAD = [*(name.partition(":")[0] for name in BUILT_IN.values()), "runners.effects", "runners.together"]
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 

@@ -192,9 +192,8 @@ def test_at_the_end_what_is_not_born_is_left(tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
-def test_a_forker_has_what_every_place_needs_and_no_thread() -> None:
-    """Else its children would be started by exec, or import again what could be shared."""
-    assert {place.module for place in places(Settings(), {})} <= set(MODULES)
+def loaded_by_a_forker() -> tuple[str, set[str]]:
+    """How many threads it has after all its imports, and the modules."""
     program = (
         "import os, sys; from master.forker import load; [load(name) for name in sys.argv[1:]]; "
         "print(len(os.listdir('/proc/self/task')), *sys.modules)"
@@ -203,8 +202,24 @@ def test_a_forker_has_what_every_place_needs_and_no_thread() -> None:
         [sys.executable, "-c", program, *MODULES], capture_output=True, text=True, check=True, cwd=ROOT
     )
     threads, *modules = done.stdout.split()
+    return threads, set(modules)
+
+
+def test_a_forker_has_what_every_place_needs_and_no_thread() -> None:
+    """Else its children would be started by exec, or import again what could be shared."""
+    assert {place.module for place in places(Settings(), {})} <= set(MODULES)
+    threads, modules = loaded_by_a_forker()
     assert threads == "1"
-    assert {"bus.broker", "lmtp.main", "runners.incoming", "runners.outgoing", "uvloop"} <= set(modules)
+    assert set(MODULES) | {"uvloop"} <= modules
+
+
+def test_a_forked_process_imports_nothing_of_ours_later() -> None:
+    """Or one that is replaced in the middle of an upgrade would be of two versions. What is left is for commands, and migrations."""
+    packages = ("config", "lists", "bus", "lmtp", "runners")
+    files = [file.relative_to(ROOT) for each in packages for file in (ROOT / each).rglob("*.py")]
+    names = {".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files}
+    late = {name for name in names - loaded_by_a_forker()[1] if ".migrations." not in name}
+    assert late == {"config.lines", "config.load", "config.sample", "runners.text_check"}
 
 
 def test_strays_are_reaped_and_ours_are_left() -> None:
