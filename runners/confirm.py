@@ -33,6 +33,7 @@ class Confirm(Runner):
     """The queue confirm."""
 
     slots = 8
+    run = 16
 
     async def open(self) -> None:
         """Read lists and key."""

@@ -35,6 +35,7 @@ class Membership(Runner):
     """The queue membership."""
 
     slots = 8
+    run = 16
     tick_s = LOOK_S
 
     async def open(self) -> None:

@@ -203,6 +203,27 @@ def test_one_that_raises_fails_alone(tmp_path: Path, source: str) -> None:
         }
 
 
+def test_who_joins_and_leaves_in_one_run_does_so_in_that_order(tmp_path: Path) -> None:
+    with RunnerSite(tmp_path) as site:
+        site.create_list(
+            "ant@example.org", settings=["subscription_policy=open", "unsubscription_policy=open"]
+        )
+        for purpose in ("join", "leave", "join", "leave", "join"):
+            site.post(
+                f"ant-{purpose}@example.org",
+                b"From: zoe@example.net\r\nSubject: x\r\n\r\n",
+                "membership",
+                list_id=ANT,
+                reverse_path="zoe@example.net",
+            )
+        site.start("membership")
+        site.wait_empty("membership")
+        told = [each.what for each in site.store.records.history(ANT, "zoe@example.net")]
+        assert list(reversed(told)) == ["joined", "left", "joined", "left", "joined"]
+        assert len(site.lines("item.handled")) == 5
+        assert site.bus.queue("outgoing")["produced"] == 5
+
+
 # Bounces --------------------------------------------------------------------------------------------------------------
 
 
