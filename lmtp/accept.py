@@ -62,10 +62,8 @@ class Plan(Struct, frozen=True):
 
 def read_header(content: bytes) -> Header:
     """Look for a few fields by a bounded search of octets; nothing is parsed, so nothing can be made to take long."""
-    block = b"\r\n" + content[:MAX_HEADER]
-    end = block.find(b"\r\n\r\n")
-    if end >= 0:
-        block = block[:end]
+    end = 0 if content.startswith(b"\r\n") else content.find(b"\r\n\r\n", 0, MAX_HEADER)
+    block = b"\r\n" + content[: end if end >= 0 else MAX_HEADER]
     lowered = block.lower()
     value = _find_field(b"message-id", block, lowered)[: 4 * MAX_MESSAGE_ID].decode("utf-8", "replace")
     message_id = _not_text("", value)[:MAX_MESSAGE_ID]

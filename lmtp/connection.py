@@ -182,6 +182,8 @@ class Connection(LMTP):
             self._begin(want)
         if self.server.is_draining and not self.has_work and not dialogue.is_closing:
             return self.say_goodbye(replies.SHUTTING_DOWN)
+        if want is None and not (self._is_paused or self._has_eof or dialogue.is_held or dialogue.is_closing):
+            return None  # as after nearly every command
         self._regulate()
         return self._close_when_over()
 

@@ -107,11 +107,10 @@ class Listener:
         return True
 
     def _welcome(self, accepted: socket.socket, peer: Peer) -> None:
-        accepted.setblocking(False)
         refusal = self._house.refuse(peer)
         if refusal is not None:
             return self._turn_away(accepted, peer, refusal)
-        if not peer.is_local:
+        if not peer.is_local:  # uvloop does that itself, asyncio does not
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = self._house.make_connection(peer)
         task = asyncio.get_running_loop().create_task(self._adopt(accepted, connection))
@@ -132,6 +131,7 @@ class Listener:
     def _turn_away(self, accepted: socket.socket, peer: Peer, reply: Reply) -> None:
         self._strangers.note(peer, reply, asyncio.get_running_loop().time())
         with accepted:
+            accepted.setblocking(False)
             accepted.send(reply.wire)
             accepted.shutdown(socket.SHUT_WR)
 
