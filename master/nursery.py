@@ -23,7 +23,7 @@ from master.link import Link
 from master.plan import Place
 
 COLD_S = 20.0  # for an answer of a forker that still imports; alone on a small machine it takes half a second
-WARM_S = 2.0  # for one that has imported everything: some 5 ms
+WARM_S = 1.0  # for one that has imported everything: some 5 ms. With the half second of an exec still within the 2 s of a replacement
 AGAIN_S = 60.0  # before another is tried
 
 Take = Callable[[Process | OSError], None]
@@ -153,7 +153,7 @@ class Nursery:
             return False
         try:
             socket.send_fds(link.socket, [encode_order(order)], [go_read, *(fd for _, fd in fds)])
-        except OSError:  # it has ended, or a hundred orders wait
+        except OSError:  # it has ended, or its queue is full
             os.close(go_write)
             return False
         finally:
