@@ -42,6 +42,7 @@ class Incoming(Runner):
 
     _opened: Office | None = None
     slots = 8  # lists side by side; most of the time goes into waiting for the bus and for the store's thread
+    run = 16  # posts of one list at once: one message, one task group, one commit for their acks
 
     async def open(self) -> None:
         """Read the lists, so that the first post need not wait for it."""

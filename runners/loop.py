@@ -17,6 +17,7 @@ import os
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 EX_TEMPFAIL = 75  # sysexits.h: master starts another at once, the bus blames what was in hand
 LOST_CHECK_S = 1.0  # how soon a handler whose item is somebody else's now is told
 MAX_DETAIL = 8000  # characters of a shunt's detail; the bus allows 8 KiB
+LARGE = (
+    256 * 1024
+)  # octets of an ack's bodies, 10,000 recipients: of a run only one such is on its way at a time
 MAX_REASON = 500  # characters of an error in a reason
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -130,11 +134,15 @@ class Loop:
         outcome = await self._handle(lease, together)
         if together is not None and not await together.stands(item.id, is_ack=isinstance(outcome, Ack)):
             return
-        told = await self._prepare(lease, outcome)
-        if isinstance(told.outcome, Retry | Failed):
-            for other in behind:  # first, so that the list waits for this one alone
-                other.give_back()
-        settled = await _tell(lease, told)
+        async with together.turn if together is not None else nullcontext():
+            told = await self._prepare(lease, outcome)
+            if isinstance(told.outcome, Retry | Failed):
+                for other in behind:  # first, so that the list waits for this one alone
+                    other.give_back()
+            is_large = sum(map(len, told.placement.bodies)) > LARGE
+            settled = await _tell(lease, told) if is_large else False
+        if not is_large:  # sent before anybody else has the turn, awaited beside the others
+            settled = await _tell(lease, told)
         self._site.log.info(
             "item.handled",
             outcome=told.name,

@@ -8,6 +8,7 @@ for any: each hears Undone, and the loop handles them one by one, as if they had
 | --- | --- | --- |
 | all or none | one overtakes another of its list that has to come again | test_together.py |
 | each outcome is stored under its own item, in the same transaction | an effect done twice after a crash | test_together.py, test_effects.py in tests/crash |
+| who settles has the turn, and keeps it while its ack is a large one | overtaking; sixteen lists of recipients in memory at once | test_runner_incoming.py |
 | nobody settles before all stand | an item is done, and the one before it is not | test_together.py |
 
 What happens in a handler before `apply` happens for all of a run at about the same time: it must only read.
@@ -38,6 +39,7 @@ class Together:
         self._transaction: asyncio.Future[tuple[bytes, ...]] | None = None
         self._is_refused = self._is_over = False
         self.is_done = False  # all of them stand
+        self.turn = asyncio.Lock()  # who settles next, in their order
 
     async def apply(self, item_id: ItemId, decide: Decide) -> bytes:
         """Do what `Effects.apply` does, with all of the run; raises Undone."""

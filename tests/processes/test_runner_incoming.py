@@ -277,3 +277,32 @@ def test_a_rule_that_raises_is_tried_again_and_sends_nothing_out(tmp_path: Path)
         site.post("bee@example.org", MAIL, reverse_path="bart@example.net")
         wait_until(sink.recipients)
         assert sink.recipients() == ["bart@example.net"]
+
+
+@pytest.mark.parametrize("members", [2, 4500], ids=["few members", "acks of 300 KiB"])
+def test_posts_of_one_list_that_are_handled_together_are_settled_in_order(
+    tmp_path: Path, members: int
+) -> None:
+    """Held and accepted ones mixed; each of the second kind carries its whole list of recipients, one at a time."""
+    with Sink() as sink, make_site(tmp_path, sink) as site:
+        addresses = [f"m{number:05}@{'x' * 50}.example.net" for number in range(members)]
+        site.create_list(
+            "ant@example.org",
+            addresses,
+            settings=[
+                "generic_nonmember_action=accept",
+                "header_matches=X-Odd: yes -> hold",
+                "respond_to_post_requests=no",
+            ],
+        )
+        contents = [b"X-Odd: yes\r\n" * (number % 4 == 1) + MAIL for number in range(12)]
+        items = [site.post("ant@example.org", content) for content in contents]
+        site.start("incoming")
+        wait_for_number(lambda: len(site.lines("item.handled")), len(items))
+        lines = site.lines("item.handled")
+        assert [line["item_id"] for line in lines] == [item.id for item in items]
+        assert all(line["settled"] for line in lines)
+        slices = [line["outputs"] for line in lines if not line["reason"].startswith("held")]
+        assert slices == [1 + members // 501] * 9
+        assert len(site.store.held()) == 3
+        assert site.bus.queue("outgoing")["ready"] == sum(slices)
