@@ -279,9 +279,7 @@ class Connection(LMTP):
             self._is_ahead = has_unread(self._socket)
         self._turn()
         if IS_ARMED:
-            self.loop.call_soon(
-                fail, "lmtp.reply.after"
-            )  # uvloop may write only when the callbacks of this turn are done
+            self.loop.call_soon(_pass_reply)  # uvloop may write only when the callbacks of this turn are done
 
     def _assured(self, answer: asyncio.Future[bool]) -> None:
         self.heard_s = self.loop.time()
@@ -323,3 +321,7 @@ class Connection(LMTP):
                 self._wire.write_eof()
             else:
                 self._wire.close()
+
+
+def _pass_reply() -> None:
+    fail("lmtp.reply.after")
