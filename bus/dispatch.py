@@ -123,10 +123,10 @@ class Dispatch:
                 adopted[lease.entry.row.id] = lease.number
             else:
                 self._release(worker, lease)
-        for item_id in claims:  # in their order: what comes after one of the same list needs it
-            number = None if item_id in adopted else self._adopt(worker, item_id)
+        for entry in self._claimed(queue, [item_id for item_id in claims if item_id not in adopted]):
+            number = self._adopt(worker, entry)
             if number is not None:
-                adopted[item_id] = number
+                adopted[entry.row.id] = number
         return adopted
 
     def may_have(self, instance: Instance) -> bool:
@@ -170,17 +170,20 @@ class Dispatch:
         heard = {instance for instance, worker in self.workers.items() if worker.is_open}
         self._awaited = set(instances) - heard
 
-    def _adopt(self, worker: Worker, item_id: ItemId) -> int | None:
-        """Give a worker the lease of what it had in hand in the last life of the bus."""
-        order = self.order_of(worker.queue)
-        for entry in order.live.values():
-            if entry.row.id == item_id:
-                run = [lease for lease in worker.in_hand.values() if lease.entry.lane is entry.lane]
-                may_join = len(run) < worker.run
-                if not order.claim(entry, len(run) if may_join else 0):
-                    return None
-                return self._lend(entry, worker, run[0].turn if run else 0).number
-        return None
+    def _claimed(self, queue: Queue, claims: Sequence[ItemId]) -> list[Entry]:
+        """Find these items, in their order: what comes after one of the same list in a run needs it."""
+        wanted = set(claims)
+        live = self.order_of(queue).live.values() if wanted else ()
+        found = {entry.row.id: entry for entry in live if entry.row.id in wanted}
+        return [found[item_id] for item_id in claims if item_id in found]
+
+    def _adopt(self, worker: Worker, entry: Entry) -> int | None:
+        """Give a worker the lease of what it had in hand in the last life of the bus, alone or as the rest of a run."""
+        run = [lease for lease in worker.in_hand.values() if lease.entry.lane is entry.lane]
+        may_join = len(run) < worker.run
+        if not self.order_of(worker.queue).claim(entry, len(run) if may_join else 0):
+            return None
+        return self._lend(entry, worker, run[0].turn if run else 0).number
 
     def _accuse(self, worker: Worker, lease: Lease, *, is_certain: bool) -> list[tuple[Entry, Blame | Shunt]]:
         row = lease.entry.row

@@ -276,9 +276,13 @@ class QueueOrder:
         return lane
 
     def _pull(self, entry: Entry) -> None:
-        """Take an item out of its lane from wherever it stands; rare, so its cost does not matter."""
-        entry.lane.heap.remove((entry.row.place, entry.row.row, entry))
-        heapq.heapify(entry.lane.heap)
+        """Take an item out of its lane, mostly the head; else it is rare, so its cost does not matter."""
+        heap = entry.lane.heap
+        if heap[0][2] is entry:
+            heapq.heappop(heap)
+        else:
+            heap.remove((entry.row.place, entry.row.row, entry))
+            heapq.heapify(heap)
         entry.lane.in_hand += 1
 
     def _wait(self, entry: Entry) -> None:

@@ -33,6 +33,8 @@ class Mine(Runner):
             return Shunt("unwanted")
 
         def decide(roster):
+            if content == b"die":
+                os._exit(9)
             if content == b"raise":
                 raise ValueError("poison")
             if content == b"retry" and not Path("{folder}/healed").exists():
@@ -201,6 +203,20 @@ def test_one_that_raises_fails_alone(tmp_path: Path, source: str) -> None:
             ids[1]: "max-attempts",
             ids[3]: "unwanted",
         }
+
+
+def test_one_that_kills_its_runner_is_set_aside_and_the_rest_of_its_run_is_not_blamed(
+    tmp_path: Path, source: str
+) -> None:
+    with make_site(tmp_path, source, mine={"class": "mysite:Mine"}) as site:
+        ids = post_all(site, ["a", "b", "die", "c", "d"])
+        for _ in range(1 + site.settings.bus.crashes_before_shunt):  # of several in hand none is blamed
+            assert site.reap(site.start("mine")) == 9
+        site.start("mine")
+        site.wait_empty("mine")
+        assert joined(site) == ["a", "b", "c", "d"]
+        assert [(shunt["item_id"], shunt["reason"]) for shunt in site.shunts()] == [(ids[2], "crash-loop")]
+        assert site.bus.queue("mine")["done"] == 4
 
 
 def test_who_joins_and_leaves_in_one_run_does_so_in_that_order(tmp_path: Path) -> None:
