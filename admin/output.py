@@ -7,6 +7,7 @@ spelled out: none of it can move the cursor, rename the window or turn the direc
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 _SPELLED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
@@ -28,6 +29,8 @@ def printable(value: object) -> str:
             text = "yes" if value else "no"
         case float():
             text = f"{value:.1f}"
+        case datetime():
+            text = f"{value:%Y-%m-%d %H:%M:%S}Z"  # as members show and log tell it; JSON has its fractions
         case dict():
             text = as_json(value)
         case list() | tuple():

@@ -1,6 +1,7 @@
 """What strangers wrote cannot act on the terminal, and JSON is JSON."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ def test_no_control_character_reaches_a_person(text: str) -> None:
         (True, "yes"),
         (1.25, "1.2"),
         (("a", "b"), "a, b"),
+        (datetime(2026, 11, 23, 9, 12, 40, 343000, UTC), "2026-11-23 09:12:40Z"),
         ("a\x1b[2J", "a\\x1b[2J"),
         ("a\u202eb", "a\\u202eb"),
     ],
