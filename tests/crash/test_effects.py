@@ -298,3 +298,44 @@ def test_it_happens_once_whoever_dies(
     assert differences(ending, expected) == []
     if process != "outgoing" or place not in MAY_DOUBLE:
         assert ending.copies == expected.copies
+
+
+# The bus: at the publish of the message, then at the ack of its runner.
+BUS_PLACES = (
+    ("bus.publish.received", 1),
+    ("bus.commit.before", 1),
+    ("bus.commit.after", 1),
+    ("bus.confirm.before", 1),
+    ("bus.confirm.after", 1),
+    ("bus.job.before", 1),
+    ("bus.job.after", 1),
+    ("bus.commit.before", 2),
+    ("bus.commit.after", 2),
+    ("bus.confirm.before", 2),
+    ("bus.confirm.after", 2),
+)
+BUS_KINDS = (
+    "join",
+    "post",
+)  # one effect with one mail, one post to many; the bus does not tell the others from these
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "passage"),
+    [
+        pytest.param(
+            kind, place, passage, id=f"{kind.name}, the bus dies at {place}@{passage}".replace(" ", "-")
+        )
+        for kind in KINDS
+        if kind.name in BUS_KINDS
+        for place, passage in BUS_PLACES
+    ],
+)
+def test_it_happens_once_though_the_bus_dies(
+    undisturbed: Callable[[Kind], tuple[Stage, Ending]], kind: Kind, place: str, passage: int
+) -> None:
+    """Nobody gets a second copy: runner and outgoing live on, and claim what they have in hand."""
+    stage, expected = undisturbed(kind)
+    ending = stage.play_without_bus(place, passage)
+    assert differences(ending, expected) == []
+    assert ending.copies == expected.copies

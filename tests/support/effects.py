@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -54,6 +55,7 @@ TIMES: Final = frozenset(
 )
 TOLERANCE_MS: Final = 300_000
 DEAD: Final = -9
+REVIVED_S: Final = 20.0
 _DATE = re.compile(rb"(?m)^Date: [^\r\n]*")
 
 
@@ -156,6 +158,23 @@ class Stage:
         self._wait_done()
         # A runner that has published what is due does not do so again: the next run needs one that has seen nothing.
         self._end_all(but=self.queue if process == "outgoing" and self.message else "outgoing")
+        return self._look(mails, lines)
+
+    def play_without_bus(self, place: str, passage: int) -> Ending:
+        """Let the message come once; the bus dies when it passes `place` for the n-th time, and another one is started at once, as master does."""
+        self._put_back()
+        mails, lines = len(self.sink.transactions), self._count_lines()
+        victim = self.site.bus.start(f"{place}=kill@{passage}")
+        for queue in {self.queue, *self._also, "outgoing"}:
+            self._run(queue)
+        assert self.message is not None
+        with ThreadPoolExecutor(1) as sender:  # not the bus: it ends with the thread that has started it
+            sent = sender.submit(self.site.publish, self.message.item, self.message.content)
+            assert victim.wait(REVIVED_S) == DEAD, f"it did not pass {place}"
+            self.site.bus.start()
+            sent.result()
+        self._wait_done()
+        self._end_all(but="outgoing")
         return self._look(mails, lines)
 
     def _put_back(self) -> None:
