@@ -7,11 +7,11 @@ for any: each hears Undone, and the loop handles them one by one, as if they had
 | strategy | what it prevents | proof |
 | --- | --- | --- |
 | all or none | one overtakes another of its list that has to come again | test_together.py |
-| each outcome is stored under its own item, in the same transaction | an effect done twice after a crash | test_together.py, test_effects.py in tests/crash |
+| each outcome is stored under its own item, in the same transaction | an effect done twice after a crash | test_together.py, tests/processes/test_runner_runs.py |
 | who settles has the turn, and keeps it while its ack is a large one | overtaking; sixteen lists of recipients in memory at once | test_runner_incoming.py |
 | nobody settles before all stand | an item is done, and the one before it is not | test_together.py |
 
-What happens in a handler before `apply` happens for all of a run at about the same time: it must only read.
+What happens in a handler before `apply` happens for all of a run at about the same time: it must only read, and wait for none of the others.
 """
 
 import asyncio
