@@ -133,7 +133,11 @@ class Front:
         now = time.monotonic()
         pending = _Pending((messages.encode(message), content), done, now, float("-inf"))
         self._pending[first] = pending
-        self._send(pending, now)
+        try:
+            self._send(pending, now)
+        except BaseException:
+            del self._pending[first]  # whoever asked learns it now, and must not be told once more
+            raise
 
     def note_replied(self, ids: Iterable[ItemId], content_keys: Iterable[bytes] = ()) -> None:
         """Note that the client has read our 250 for these: the same mail again is wanted again.

@@ -8,6 +8,7 @@ import pytest
 
 from bus.client import Front, Outcome, Then, Worker
 from config.clock import Clock
+from config.failpoints import Failpoint
 from config.names import Instance, Queue
 from tests.support.bus_process import make_item, make_output, running_bus
 
@@ -90,4 +91,27 @@ def test_whoever_raises_when_told_keeps_nobody_else_from_being_told(tmp_path: Pa
         asyncio.run(asyncio.wait_for(go(), 10))
         assert len(raised) >= 7  # one of each pair may be the context of the other
         assert {type(error) for error in raised} == {ZeroDivisionError}
+        assert bus.stop() == 0
+
+
+def test_a_submit_that_raises_is_told_nothing_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session has answered by then, and the next transaction must not take the answer for its own."""
+    told: list[Outcome] = []
+
+    def break_once(place: str) -> None:
+        monkeypatch.undo()
+        raise Failpoint(place)
+
+    async def go() -> None:
+        async with Front(bus.settings, "lmtp-1", Instance("lmtp-1:1"), Clock()) as front:
+            first, second = make_item(), make_item()
+            assert await front.publish([make_item()], b"connected") != ()
+            monkeypatch.setattr("bus.front.fail", break_once)
+            with pytest.raises(Failpoint):
+                front.submit([first], b"a post", [], told.append)
+            assert await front.publish([second], b"another") == (second.id,)
+        assert told == []
+
+    with running_bus(tmp_path) as bus:
+        asyncio.run(asyncio.wait_for(go(), 10))
         assert bus.stop() == 0
