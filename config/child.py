@@ -27,6 +27,8 @@ from config.settings import Settings
 
 BEAT_S = 2.0  # three missed are a death (DESIGN P8: noticed within 6 s)
 PR_SET_PDEATHSIG = 1  # prctl(2)
+M_MMAP_THRESHOLD = -3  # mallopt(3)
+LARGE = 2**20  # octets; one such piece of memory costs 0.1 ms to get
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ def start_child(parser: argparse.ArgumentParser, argv: Sequence[str] | None = No
     if arguments.notice_fd >= 0:
         os.set_blocking(arguments.notice_fd, False)
     _prefer_throughput()
+    _give_back_large_memory()
     setproctitle(f"postroom {arguments.name}")
     return Child(
         settings=settings_module.decode(arguments.settings.read_bytes()),
@@ -103,3 +106,14 @@ def _prefer_throughput() -> None:
     """
     with contextlib.suppress(OSError):  # a sandbox may forbid it; then it is only slower
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _give_back_large_memory() -> None:
+    """Let the memory of a large message go back to the system when it is let go of.
+
+    Left to itself glibc learns from the first such piece to keep the next ones, up to 32 MiB each: a front-end that had taken twelve messages of 31 MB
+    at once kept 91 to 249 MiB.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; musl gives large pieces back anyway
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGE)
