@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from admin.command import Command, Refused, config_named, json_option, load_settings, make_clock, open_store
+from admin.command import (
+    Command,
+    Refused,
+    ask_bus,
+    config_named,
+    json_option,
+    load_settings,
+    make_clock,
+    open_store,
+)
 from admin.output import as_json as spell_json
 from admin.output import printable, say, warn
 
@@ -119,6 +128,7 @@ The mail of each member is in {settings.outgoing.maildir}/ADDRESS/new. Ctrl-C st
 def _run(as_json: bool) -> None:
     settings = load_settings()
     members = _members(settings)
+    _find_site(settings)
     content = _write_post(settings, members[0])
     item_id = _send(settings, members[0], content, show=not as_json)
     files = _wait_for_files(settings, members, content)
@@ -132,6 +142,14 @@ def _run(as_json: bool) -> None:
         raise Refused(
             f"nothing arrived at {', '.join(missing)} within {DELIVERY_S:.0f} s; look at bin/master status and bin/postroom trace {item_id}"
         )
+
+
+def _find_site(settings: Settings) -> None:
+    """Make sure that it is this site that is up: another may listen at the same address."""
+    try:
+        ask_bus(settings, "status")
+    except Refused as error:
+        raise Refused(f"{error}; {FIRST}") from error
 
 
 def _members(settings: Settings) -> list[str]:

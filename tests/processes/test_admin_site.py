@@ -208,6 +208,16 @@ def test_trace_by_message_id_finds_both_posts_of_one_transaction(site: Site) -> 
     assert {row["item_id"] for row in told if row["event"] == "lmtp.accepted"} == set(ids)
 
 
+def test_the_demo_sends_nothing_to_another_site_at_its_address(site: Site, tmp_path: Path) -> None:
+    other = Site(tmp_path, f'[lmtp]\nlisten = ["127.0.0.1:{site.port}"]\n[outgoing]\nmaildir = "var/mail"\n')
+    do(other, "demo", "--prepare")
+    log = site.var / "log" / "postroom.jsonl"
+    taken = log.read_text("utf-8").count('"lmtp.accepted"')
+    assert "make run" in refuse(other, "demo")
+    do(site, "demo")
+    assert log.read_text("utf-8").count('"lmtp.accepted"') == taken + 1
+
+
 def test_without_a_site_every_command_that_needs_one_says_what_to_do(tmp_path: Path) -> None:
     site = Site(tmp_path, '[outgoing]\nmaildir = "var/mail"\n')
     do(site, "demo", "--prepare")
