@@ -221,7 +221,9 @@ def serve(child: Child, log: Log) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the bus; 1: another bus owns this journal; 78: the journal cannot be used as configured."""
     sys.setswitchinterval(SWITCH_S)
-    child = start_child(argument_parser("The bus of a Postroom site: queues and their journal."), argv)
+    child = start_child(
+        argument_parser("The bus of a Postroom site: queues and their journal."), argv, waits_for_disk=True
+    )
     log: Log = set_up(child.settings, child.name).bind()  # bound once, or every line pays for it
     log.info("process.started", pid=os.getpid(), journal=child.settings.bus.journal)
     try:

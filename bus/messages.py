@@ -7,10 +7,10 @@ never looks into.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from config.names import Instance, ItemId, ListId, Queue
 
@@ -109,6 +109,12 @@ class Ack(Struct, frozen=True, kw_only=True, tag="ack.v1"):
     held: bool = False  # the post now lies in the list store: counted as held, not as done
     note: Note | None = None  # the last `done` rides along
     reason: str = ""
+
+
+class Acks(Struct, frozen=True, tag="acks.v1"):
+    """What a runner has done at about the same time, in this order. Frames after it: those of each Ack in turn, as many as stand beside it."""
+
+    acks: tuple[tuple[Ack, Annotated[int, Meta(ge=0)]], ...]
 
 
 class Placed(Struct, frozen=True, omit_defaults=True):
@@ -283,7 +289,20 @@ class Problem(Struct, frozen=True, tag="problem.v1"):
 
 
 FromClient = (
-    Hello | Publish | Replied | Beat | Ack | Retry | SetAside | Progress | Return | Bye | Gone | Living | Ask
+    Hello
+    | Publish
+    | Replied
+    | Beat
+    | Ack
+    | Acks
+    | Retry
+    | SetAside
+    | Progress
+    | Return
+    | Bye
+    | Gone
+    | Living
+    | Ask
 )
 FromBus = Welcome | Confirmed | Refused | Job | Jobs | Settled | FlowChanged | Lost | Answer | Problem | Beat
 

@@ -16,6 +16,7 @@ from bus.hub import Hub
 from bus.intake import Intake
 from bus.messages import (
     Ack,
+    Acks,
     Ask,
     Beat,
     Bye,
@@ -44,6 +45,7 @@ _MAY: dict[type, tuple[str, ...]] = {
     Beat: _ALL,
     Bye: _ALL,
     Ack: ("runner",),
+    Acks: ("runner",),
     Retry: ("runner",),
     SetAside: ("runner",),
     Progress: ("runner",),
@@ -71,6 +73,7 @@ class Requests:
             Gone: self.attendance.gone,
             Living: self.attendance.living,
             Ack: settling.ack,
+            Acks: settling.acks,
             Retry: settling.retry,
             SetAside: settling.set_aside,
             Progress: settling.progress,

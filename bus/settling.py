@@ -6,12 +6,13 @@ answered as it was then. "done" is said when the journal has said so.
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 
 from bus.hub import Hub
 from bus.intake import find_item_fault
 from bus.journal.api import Blame, Defer, Settle, SettledRow, Shunt, Work, Write
 from bus.leases import Lease, Standing
-from bus.messages import MAX_OUTPUTS, Ack, LeaseToken, Note, Progress, Retry, Return, SetAside, noted
+from bus.messages import MAX_OUTPUTS, Ack, Acks, LeaseToken, Note, Progress, Retry, Return, SetAside, noted
 from bus.order import Entry
 from bus.peers import Peer
 from config.names import ItemId
@@ -52,6 +53,12 @@ class Settling:
             note=message.note,
         )
         self._hub.committer.submit(operation, partial(self._acked, peer, message.lease, entry, operation))
+
+    def acks(self, peer: Peer, message: Acks, bodies: Sequence[bytes]) -> None:
+        """Do so with each of several."""
+        frames = iter(bodies)
+        for ack, count in message.acks:
+            self.ack(peer, ack, tuple(islice(frames, count)))
 
     def retry(self, peer: Peer, message: Retry, _: Sequence[bytes]) -> None:
         """Let the item wait, or set it aside when it has been tried enough."""

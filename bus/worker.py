@@ -24,6 +24,7 @@ from bus.connection import Connection
 from bus.messages import (
     SLICE,
     Ack,
+    Acks,
     Bye,
     FromBus,
     FromClient,
@@ -47,6 +48,7 @@ from config.settings import Settings
 
 AGAIN_S = 5.0  # before a settlement is sent again for the first time
 AGAIN_MOST_S = 40.0
+TOGETHER = 64 * 1024  # octets of the bodies of acks that leave as one message; a larger one leaves alone
 MAX_RETURNED = 1000  # tokens that were returned without a job; far more than slots
 
 DONE = "done"  # the answer to what ends a lease
@@ -163,6 +165,7 @@ class Worker:
         self._connection = Connection(path, self._hello, self._take, self._tick)
         self._in_hand: dict[LeaseToken, Lease] = {}
         self._arrived: deque[Lease] = deque()
+        self._acks: list[tuple[Ack, Sequence[bytes]]] = []  # leave with the next turn of the loop
         self._returned: dict[LeaseToken, None] = {}  # of late; their jobs may still come
         self._news = asyncio.Event()
         self._is_stopping = False
@@ -175,6 +178,7 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        self._flush()
         self._connection.close()
         for lease in self._in_hand.values():
             self._lose(lease)
@@ -190,7 +194,7 @@ class Worker:
         if self._is_stopping:
             return
         self._is_stopping = True
-        self._connection.send(Bye())
+        self._say(Bye())
         while self._arrived:
             self.give_back(self._arrived[0])
         self._news.set()
@@ -237,7 +241,7 @@ class Worker:
         if lease in self._arrived:
             self._arrived.remove(lease)
         if self._connection.is_welcome:
-            self._connection.send(Return(lease.token))
+            self._say(Return(lease.token))
         self._lose(lease)
 
     # What the bus says -------------------------------------------------------------------------------------------------
@@ -269,13 +273,13 @@ class Worker:
         if job.lease in self._returned:
             return
         if self._is_stopping:
-            self._connection.send(Return(job.lease))
+            self._say(Return(job.lease))
             return
         try:
             item = _with_recipients(job.item, bodies)
         except (msgspec.MsgspecError, IndexError) as error:
             detail = f"the recipients cannot be read: {error}"
-            self._connection.send(SetAside(lease=job.lease, reason="corrupt-body", detail=detail))
+            self._say(SetAside(lease=job.lease, reason="corrupt-body", detail=detail))
             return
         lease = Lease(self, job, item, bodies[0], first.lease if first else None)
         self._in_hand[job.lease] = lease
@@ -320,12 +324,12 @@ class Worker:
             if (
                 token not in self._in_hand
             ):  # given back while we were not known, so that nobody heard it; or on its way
-                self._connection.send(Return(token))
+                self._say(Return(token))
                 self._returned[token] = None
                 while len(self._returned) > MAX_RETURNED:
                     del self._returned[next(iter(self._returned))]
         if self._is_stopping:
-            self._connection.send(Bye())
+            self._say(Bye())
 
     def _lose(self, lease: Lease) -> None:
         lease.lost = True
@@ -338,8 +342,34 @@ class Worker:
         """Send the first settlement of a lease that has no answer; one at a time, since their answers look alike."""
         if lease.settlements and self._connection.is_welcome:
             settlement = lease.settlements[0]
-            self._connection.send(settlement.build(lease.token), settlement.bodies)
+            message = settlement.build(lease.token)
+            if isinstance(message, Ack) and sum(map(len, settlement.bodies)) <= TOGETHER:
+                self._gather(message, settlement.bodies)
+            else:
+                self._say(message, settlement.bodies)
             settlement.sent = now
+
+    def _gather(self, ack: Ack, bodies: Sequence[bytes]) -> None:
+        """Let the acks of one turn of the loop leave as one message: what was lent in one run is often done at once."""
+        if not self._acks:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._acks.append((ack, bodies))
+
+    def _flush(self) -> None:
+        """Send the acks that wait. Those of an earlier connection are forgotten: the Welcome of this one has them sent again."""
+        acks, self._acks = self._acks, []
+        if not acks or not self._connection.is_welcome:
+            return
+        if len(acks) == 1:
+            self._connection.send(*acks[0])
+            return
+        message = Acks(tuple((ack, len(bodies)) for ack, bodies in acks))
+        self._connection.send(message, [body for _, bodies in acks for body in bodies])
+
+    def _say(self, message: FromClient, bodies: Sequence[bytes] = ()) -> None:
+        """Send a message, behind the acks that were said before it."""
+        self._flush()
+        self._connection.send(message, bodies)
 
     def _tick(self, now: float) -> None:
         for lease in self._in_hand.values():

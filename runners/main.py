@@ -15,7 +15,7 @@ import structlog
 
 from bus.client import Away, BusError, PublishRefused, Worker
 from config import logs
-from config.child import BEAT_S, Child, argument_parser, start_child
+from config.child import BEAT_S, Child, argument_parser, spare_a_cpu, start_child
 from config.names import EX_CONFIG, Queue
 from config.settings import Settings
 from lists.errors import BadSecret, BadSuffix, StoreAway, StoreTooNew
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--queue", required=True)
     child = start_child(parser, argv)
     queue = Queue(child.extra.queue)
+    if child.settings.runner(queue).spare_cpu:
+        spare_a_cpu()
     logs.set_up(child.settings, child.name)
     try:
         make_runner = find_class(child.settings, queue)

@@ -87,6 +87,7 @@ class Lists:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._directory: Directory | None = None
+        self._is_fresh = False  # compared in this turn of the loop; the handlers of a run all ask in one
         self._thread = ThreadPoolExecutor(1, "lists")  # the directory belongs to one thread
 
     async def current(self, list_id: ListId) -> Current | None:
@@ -111,7 +112,10 @@ class Lists:
     async def refresh(self) -> "Directory":
         """Return the directory, brought up to date; its judge methods answer from memory."""
         directory = self._directory
-        if directory is not None and directory.glance():
+        if directory is not None and (self._is_fresh or directory.glance()):
+            if not self._is_fresh:
+                self._is_fresh = True
+                asyncio.get_running_loop().call_soon(self._let_age)
             return directory  # two hops between threads cost ten times the question
         return await self._run(self._refreshed)
 
@@ -133,6 +137,9 @@ class Lists:
         if self._directory is not None:
             self._thread.submit(self._directory.close).result()
         self._thread.shutdown(wait=False)
+
+    def _let_age(self) -> None:
+        self._is_fresh = False
 
     def _refreshed(self) -> "Directory":
         """Load or refresh; in the thread."""

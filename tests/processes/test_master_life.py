@@ -276,3 +276,12 @@ def test_without_an_environment_the_scripts_say_make_setup(tmp_path: Path) -> No
         capture_output=True, text=True, timeout=30, cwd="/", env={"PATH": "/usr/bin:/bin"}, check=False,
     )  # fmt: skip
     assert (done.returncode, "make setup" in done.stderr) == (1, True)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: there is none to spare")
+def test_runners_keep_off_one_cpu_and_the_setting_gives_it_back(tmp_path: Path) -> None:
+    with Site(tmp_path / "site", "[runners.outgoing]\nspare_cpu = false\n") as site:
+        cpus = {each["name"]: os.sched_getaffinity(each["pid"]) for each in site.status()["processes"]}
+    all_of_them = os.sched_getaffinity(0)
+    assert cpus["lmtp-1"] == cpus["bus"] == cpus["outgoing-1"] == all_of_them
+    assert cpus["incoming-1"] == cpus["owner-1"] == all_of_them - {min(all_of_them)}

@@ -1,5 +1,6 @@
 """Runs: consecutive items of one list that a runner has in hand together. In order, once each, whatever fails or dies."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,11 @@ from typing import Any
 import pytest
 
 from bus.client import publish_now
-from bus.messages import Item
-from config.names import ItemId, ListId
+from bus.messages import Ack, Acks, Item, Job, LeaseToken, Settled
+from config.names import OUTGOING, ItemId, ListId
 from tests.support.bounces import block, make_dsn
-from tests.support.bus_clients import make_worker, run, until
-from tests.support.bus_process import BusProcess, make_item, running_bus, wait_until
+from tests.support.bus_clients import Zombie, make_worker, run, until
+from tests.support.bus_process import BusProcess, make_item, make_output, running_bus, wait_until
 from tests.support.runners import RunnerSite, make_site, wait_for_number
 
 pytestmark = pytest.mark.slow
@@ -75,6 +76,70 @@ def test_a_run_is_lent_at_once_and_in_order_and_its_list_waits_for_it(tmp_path: 
 
     with running_bus(tmp_path) as bus:
         run(go)
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["at once", "over a death of the bus"])
+def test_acks_of_one_moment_keep_their_order_and_their_outputs(tmp_path: Path, dies: bool) -> None:
+    """They leave as one message; a large one leaves alone, and overtakes nobody."""
+    sizes = (3, 200_000, 5, 4)
+
+    async def go() -> None:
+        publish(bus, "aaaa")
+        async with make_worker(bus, lent=4) as worker:
+            first = await anext(worker)
+            leases = (first, *worker.rest_of(first))
+            if dies:
+                bus.kill()
+            tasks = [
+                asyncio.create_task(
+                    lease.ack(
+                        [
+                            make_output(lease.item, "outgoing", 0, content=1),
+                            make_output(lease.item, "outgoing", 1),
+                        ],
+                        [b"unused", bytes([48 + number]) * size],
+                    )
+                )
+                for number, (lease, size) in enumerate(zip(leases, sizes, strict=True))
+            ]
+            if dies:
+                await asyncio.sleep(0.2)
+                bus.start()
+            assert [await task for task in tasks] == [True] * 4
+        async with make_worker(bus, "outgoing-1:1", OUTGOING, slots=8) as worker:
+            for number, size in enumerate(sizes):
+                for content in (bytes([48 + number]) * size, str(number).encode()):
+                    made = await anext(worker)
+                    assert made.content == content
+                    assert await made.ack()
+
+    with running_bus(tmp_path) as bus:
+        run(go)
+        assert bus.queue("incoming")["done"] == 4
+        assert bus.queue("incoming")["balanced"]
+        assert bus.queue("outgoing")["balanced"]
+
+
+def test_one_bad_ack_among_others_is_set_aside_alone(tmp_path: Path) -> None:
+    with running_bus(tmp_path) as bus, Zombie(bus, "incoming-1:1") as zombie:
+        publish(bus, "abc")
+        zombie.hello(slots=3)
+        jobs = [zombie.hear() for _ in range(3)]
+        acks = []
+        for number, job in enumerate(jobs):
+            assert isinstance(job, Job)
+            outputs = (
+                (make_output(job.item, "outgoing", content=1),) if number == 1 else ()
+            )  # its frames: one
+            acks.append((Ack(lease=job.lease, outputs=outputs), 1))
+        zombie.say(Acks(tuple(acks)), b"0", b"1", b"2")
+        results: dict[LeaseToken, str] = {}
+        while len(results) < 3:
+            heard = zombie.hear()
+            assert isinstance(heard, Settled)
+            results |= dict(heard.results)
+        assert [results[ack.lease] for ack, _ in acks] == ["done", "refused", "done"]
+        assert [bus.queue("incoming")[state] for state in ("done", "shunted")] == [2, 1]
 
 
 def test_who_takes_no_runs_gets_none(tmp_path: Path) -> None:
