@@ -38,6 +38,7 @@ class Row(Struct, frozen=True):
     size: int = 4096  # octets
     per_connection: int | None = None  # messages
     callouts: bool = False
+    pipelines: bool = False  # where the target offers it
 
 
 ROWS = (
@@ -45,6 +46,8 @@ ROWS = (
     Row("accept-50", "accept 4 KiB, 50 sessions", 50),
     Row("accept-100k", "accept 100 KiB, 10 sessions", 10, size=102400),
     Row("connections", "one 4 KiB message a connection, 10 at a time", 10, per_connection=1),
+    Row("pipelined-10", "4 KiB, 10 sessions as an MTA: pipelined where offered", 10, pipelines=True),
+    Row("pipelined-50", "4 KiB, 50 sessions as an MTA: pipelined where offered", 50, pipelines=True),
     Row("callouts", "callouts on 10 kept connections", 10, callouts=True),
 )
 
@@ -115,7 +118,7 @@ def _scripts(row: Row, mail: Mail, tally: Tally) -> Callable[[], Script]:
     messages: Iterator[bytes] = make_messages(mail)
     if row.callouts:
         return lambda: call_out(mail, tally)
-    return lambda: deliver(mail, messages, tally, per_connection=row.per_connection)
+    return lambda: deliver(mail, messages, tally, per_connection=row.per_connection, pipelines=row.pipelines)
 
 
 def measure_big(target: Target, run: str) -> float:

@@ -44,8 +44,8 @@ def test_no_two_messages_are_alike_and_each_has_the_size_asked_for() -> None:
 
 
 @contextmanager
-def server(replies: dict[bytes, bytes]) -> Iterator[tuple[str, int]]:
-    """Answer one connection after the other, a command a read, as `replies` say, else 250."""
+def server(replies: dict[bytes, bytes], heard: list[bytes] | None = None) -> Iterator[tuple[str, int]]:
+    """Answer one connection, a read at a time, as `replies` say, else 250; `heard` gets what came."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(5)
 
@@ -54,6 +54,8 @@ def server(replies: dict[bytes, bytes]) -> Iterator[tuple[str, int]]:
         with connection:
             connection.sendall(b"220 x\r\n")
             while octets := connection.recv(65536):
+                if heard is not None:
+                    heard.append(octets)
                 connection.sendall(replies.get(octets[:4], b"250 ok\r\n"))
 
     thread = threading.Thread(target=serve)
@@ -71,6 +73,39 @@ def test_every_message_is_counted_once() -> None:
     with server(GOOD) as address, Load(address, 1, tally, lambda: next(scripts, None)) as load:
         load.turn(5)
     assert len(tally.latencies) == 20
+
+
+@pytest.mark.parametrize("offer", [b"250 PIPELINING\r\n", b"250 HELP\r\n"])
+def test_an_mta_pipelines_where_that_is_offered(offer: bytes) -> None:
+    """What arrives in one read is one write: the server answers three commands at once, or each."""
+    mail, tally = Mail(300, ["ant@example.org"]), Tally()
+    heard: list[bytes] = []
+    scripts = iter([deliver(mail, make_messages(mail, 3), tally, pipelines=True)])
+    is_offered = b"PIPELINING" in offer
+    replies = {**GOOD, b"LHLO": b"250-x\r\n" + offer}
+    if is_offered:
+        replies[b"MAIL"] = b"250 2.1.0 ok\r\n250-2.1.5 first\r\n250 2.1.5 ok\r\n354 go on\r\n"
+    with server(replies, heard) as address, Load(address, 1, tally, lambda: next(scripts, None)) as load:
+        load.turn(5)
+    assert len(tally.latencies) == 3
+    assert [octets[:4] for octets in heard].count(b"MAIL") == 3
+    assert [octets[:4] for octets in heard].count(b"RCPT") == (0 if is_offered else 3)
+    assert [octets.count(b"\r\n") for octets in heard if octets.startswith(b"MAIL")] == [
+        3 if is_offered else 1
+    ] * 3
+
+
+@pytest.mark.parametrize("last", [b"503 5.5.1 no\r\n", b"354 go on\r\n250 one too many\r\n"])
+def test_replies_to_a_pipeline_are_checked_each(last: bytes) -> None:
+    mail, tally = Mail(300, ["ant@example.org"]), Tally()
+    scripts = iter([deliver(mail, make_messages(mail), tally, pipelines=True)])
+    replies = {b"LHLO": b"250 PIPELINING\r\n", b"MAIL": b"250 ok\r\n250 ok\r\n" + last}
+    with (
+        server(replies) as address,
+        pytest.raises(LoadFailed, match="expected 250, 250, 354"),
+        Load(address, 1, tally, lambda: next(scripts, None)) as load,
+    ):
+        load.turn(5)
 
 
 def test_callouts_go_on_until_the_load_is_closed() -> None:
