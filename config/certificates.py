@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-from config.settings import LmtpSettings
+from config.lmtp_settings import LmtpSettings
 
 _REASONS: Final = {
     "KEY_VALUES_MISMATCH": "does not belong to the certificate in tls_cert",

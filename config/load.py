@@ -17,9 +17,10 @@ from typing import Any
 import msgspec
 
 from config.lines import find_line
+from config.lmtp_settings import LmtpSettings
 from config.names import BUILT_IN_QUEUES
 from config.peers import BadPeer, read_peers
-from config.settings import LmtpSettings, RunnerSettings, Settings
+from config.settings import RunnerSettings, Settings
 
 MAX_UNIX_PATH = 100  # octets; the kernel's sun_path ends at 108, and clients count differently
 SMTP_PORT = 25

@@ -13,8 +13,8 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
+from config.lmtp_settings import LmtpSettings
 from config.peers import BadPeer, read_peers
-from config.settings import LmtpSettings
 from lmtp.replies import Reply
 
 UNIX: Final = "unix"  # stands for the address of a peer on a unix socket

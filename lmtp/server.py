@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiosmtpd.lmtp import LMTP
 
-from config.settings import LmtpSettings
+from config.lmtp_settings import LmtpSettings
 from lmtp import replies
 from lmtp.connection import Connection
 from lmtp.crowd import Crowd

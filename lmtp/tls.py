@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 
 from config.certificates import BadCertificate, make_context
-from config.settings import LmtpSettings
+from config.lmtp_settings import LmtpSettings
 
 HANDSHAKE_S: Final = 30.0  # a handshake takes milliseconds and two round trips; nginx allows 60 s, Postfix 300 s and 10 s under stress
 READ_SIZE: Final = 64 * 1024  # octets that OpenSSL is asked for at a time; a record has 16 KiB at most

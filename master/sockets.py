@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from config.settings import LmtpSettings
+from config.lmtp_settings import LmtpSettings
 
 BACKLOG = 512  # Postfix's inet_listen_backlog is 100, Exim's smtp_connect_backlog 20; a restart takes about a second
 MAX_UNIX_PATH = 100  # octets; config/load.py refuses longer ones of the file

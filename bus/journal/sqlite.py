@@ -149,7 +149,7 @@ class SqliteJournal:
     def find(self, text: str) -> list[tuple[Row, Item, tuple[Note, ...], str]]:
         """Return what is stored of an item id, root id or Message-ID: row, item, notes, last reason."""
         # Message-IDs have no index: mail comes all the time, and a person asks this now and then.
-        where = ":text IN (id, root)" if is_id(text) else "message_id = :text"
+        where = "id = :text OR root = :text" if is_id(text) else "message_id = :text"
         value = bytes.fromhex(text) if is_id(text) else text
         query = f"SELECT {tables.ENTRY} FROM item WHERE {where} ORDER BY row"
         found = self._read(lambda connection: connection.execute(query, {"text": value}).fetchall())

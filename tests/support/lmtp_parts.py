@@ -13,8 +13,9 @@ from structlog.testing import CapturingLogger
 from bus.client import Away, Done, PublishRefused
 from bus.messages import Flow, Item
 from config.clock import Clock
+from config.lmtp_settings import LmtpSettings
 from config.names import INCOMING, ItemId, ListId, Queue
-from config.settings import LmtpSettings, Settings, SiteSettings
+from config.settings import Settings, SiteSettings
 from lists.address import Destination
 from lists.policy import NOT_A_MEMBER, UNKNOWN_LIST, Refused, Taken
 from lists.posts import Post

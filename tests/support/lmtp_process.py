@@ -23,7 +23,8 @@ import msgspec
 from msgspec.structs import replace
 
 from config import settings as settings_module
-from config.settings import LmtpSettings, Settings
+from config.lmtp_settings import LmtpSettings
+from config.settings import Settings
 from lists.store import Store
 from tests.support import bus_process
 from tests.support.bus_process import BusProcess

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 import uvloop
 
-from config.settings import LmtpSettings
+from config.lmtp_settings import LmtpSettings
 from lmtp.listener import Listener
 from lmtp.peers import Trust
 from lmtp.server import Server

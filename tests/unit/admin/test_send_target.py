@@ -2,7 +2,8 @@
 
 from admin.lmtp_client import Target
 from admin.send import find_target
-from config.settings import LmtpSettings, Settings
+from config.lmtp_settings import LmtpSettings
+from config.settings import Settings
 
 LISTEN = ["127.0.0.1:8024", "unix:/run/a.sock", "unix:/run/b.sock"]
 

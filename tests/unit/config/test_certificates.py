@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec.structs import replace
 
 from config.certificates import BadCertificate, make_context
-from config.settings import LmtpSettings
+from config.lmtp_settings import LmtpSettings
 from tests.support.authority import Authority
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from config.settings import BusSettings, LmtpSettings
+from config.lmtp_settings import LmtpSettings
+from config.settings import BusSettings
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "lmtp.md").read_text("utf-8")

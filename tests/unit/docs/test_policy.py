@@ -4,7 +4,7 @@ import re
 from datetime import date
 from pathlib import Path
 
-from config.settings import LmtpSettings
+from config.lmtp_settings import LmtpSettings
 from lists import policy
 from lists.sender_forms import FORMS
 from lists.senders import sender_keys

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from structlog.testing import CapturingLogger
 
-from config.settings import LmtpSettings
+from config.lmtp_settings import LmtpSettings
 from lmtp import replies
 from lmtp.peers import MAX_LINES, QUIET_S, UNIX, BadTrust, Peer, Strangers, Trust, identify
 

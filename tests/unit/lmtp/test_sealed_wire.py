@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.certificates import make_context
-from config.settings import LmtpSettings
+from config.lmtp_settings import LmtpSettings
 from lmtp.tls import SealedWire, TlsBroken
 from tests.support.authority import SERVER, Authority
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from config.settings import LmtpSettings, RunnerSettings, Settings
+from config.lmtp_settings import LmtpSettings
+from config.settings import RunnerSettings, Settings
 from master.plan import BUILT_IN_RUNNERS, CannotScale, check_scale, places, queues, queues_with_runner
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import LmtpSettings
+from config.lmtp_settings import LmtpSettings
 from master.sockets import BadListen, CannotListen, find_group, listen_all, listen_unix
 
 

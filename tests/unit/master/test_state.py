@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from config.settings import LmtpSettings, LogSettings, Settings, SiteSettings, decode
+from config.lmtp_settings import LmtpSettings
+from config.settings import LogSettings, Settings, SiteSettings, decode
 from master.state import Unusable, make_folders, make_key, read_scale, write_scale, write_settings
 
 
