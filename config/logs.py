@@ -6,10 +6,12 @@ Keys are always item_id, root_id, list_id, recipient, reverse_path, message_id, 
 a confirmation token. Rotation is somebody else's job: a file renamed is noticed and made anew within a second.
 """
 
+import asyncio
 import logging
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, contextmanager
@@ -138,12 +140,28 @@ class LineFile:
         self._checked = float("-inf")
         self._torn = False
         self._held: list[bytes] | None = None  # lines that leave together
+        self._holder = 0  # the thread whose lines those are
+        self._soon: Callable[[Callable[[], None]], object] | None = None
 
     def write(self, line: bytes) -> None:
-        """Append one line; `line` has no newline."""
-        if self._held is not None:
+        """Append one line, or hold it for a moment; `line` has no newline."""
+        if self._holder != threading.get_ident():
+            self._append(line)
+        elif self._held is not None:
             self._held.append(line)
-            return
+        elif self._soon is not None:
+            self._held = [line]
+            self._soon(self._let_go)
+        else:
+            self._append(line)
+
+    def write_now(self, line: bytes) -> None:
+        """Append one line, behind those that are held: what is amiss may be the last that is said."""
+        if self._holder == threading.get_ident():
+            self._let_go()
+        self._append(line)
+
+    def _append(self, line: bytes) -> None:
         if self._path is not None and time.monotonic() - self._checked >= REOPEN_S:
             self._reopen(self._path)
         data = (b"\n" if self._torn else b"") + line + b"\n"
@@ -159,14 +177,26 @@ class LineFile:
         if self._held is not None:
             yield  # the one around us writes
             return
-        held: list[bytes] = []
-        self._held = held
+        self._held, self._holder = [], threading.get_ident()
         try:
             yield
         finally:
-            self._held = None
-            if held:
-                self.write(b"\n".join(held))
+            self._let_go()
+
+    @contextmanager
+    def in_turns(self, soon: Callable[[Callable[[], None]], object]) -> Iterator[None]:
+        """Within, let the lines of one turn of this thread's loop leave in one append; `soon` is its call_soon."""
+        self._soon, self._holder = soon, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._soon = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held:
+            self._append(b"\n".join(held))
 
     def _reopen(self, path: Path) -> None:
         self._checked = time.monotonic()
@@ -202,7 +232,7 @@ def set_up(
         processors=[
             _make_renderer(process, clock, EVENTS if strict else None)
         ],  # one: a chain costs as much as its work
-        logger_factory=lambda *_: _Sink(lines.write),
+        logger_factory=lambda *_: _Sink(lines),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )
@@ -219,11 +249,17 @@ def together() -> AbstractContextManager[None]:
     return _files[0].together()
 
 
-class _Sink:
-    """What structlog gives a rendered line to: every level is the same."""
+def in_turns() -> AbstractContextManager[None]:
+    """Let the lines of each turn of the running loop leave in one append: what a killed process said in its very last turn is not there."""
+    return _files[0].in_turns(asyncio.get_running_loop().call_soon)
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self.debug = self.info = self.warning = self.error = self.critical = self.exception = write
+
+class _Sink:
+    """What structlog gives a rendered line to."""
+
+    def __init__(self, lines: LineFile) -> None:
+        self.debug = self.info = lines.write
+        self.warning = self.error = self.critical = self.exception = lines.write_now
 
 
 def _make_renderer(

@@ -109,7 +109,8 @@ async def serve(child: Child, queue: Queue, make_runner: type[Runner]) -> None:
         tick = tasks.create_task(_tick(runner), name="tick")
         log.info("process.ready", slots=slots)
         child.ready()
-        await loop.run(stopping)
+        with logs.in_turns():
+            await loop.run(stopping)
         beat.cancel()
         trim.cancel()
         tick.cancel()

@@ -9,9 +9,10 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -212,6 +213,39 @@ def test_lines_logged_together_leave_in_one_append_even_when_the_step_fails(tmp_
         step()
     lines.write(b"three")
     assert file.read_bytes() == b"one\ntwo\nthree\n"
+
+
+def test_lines_of_one_turn_leave_in_one_append_and_what_is_amiss_leaves_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    lines = logs.LineFile(file)
+    turns: list[Callable[[], None]] = []
+
+    def next_turn() -> None:
+        due, turns[:] = turns[:], []
+        for each in due:
+            each()
+
+    with lines.in_turns(turns.append):
+        lines.write(b"1")
+        lines.write(b"2")
+        assert (len(turns), file.exists()) == (1, False)
+        next_turn()
+        assert file.read_bytes() == b"1\n2\n"
+        lines.write(b"3")
+        lines.write_now(b"4, a warning")
+        assert file.read_bytes().endswith(b"3\n4, a warning\n")
+        lines.write(b"5")
+        other = threading.Thread(target=lines.write, args=(b"of another thread",))
+        other.start()
+        other.join()
+        assert file.read_bytes().endswith(b"warning\nof another thread\n")
+        next_turn()
+        assert file.read_bytes().endswith(b"thread\n5\n")
+        lines.write(b"6")
+    assert file.read_bytes().endswith(b"5\n6\n")
+    next_turn()
+    lines.write(b"7")
+    assert file.read_bytes() == b"1\n2\n3\n4, a warning\nof another thread\n5\n6\n7\n"
 
 
 def test_a_renamed_log_file_is_made_anew_and_no_line_is_torn(tmp_path: Path) -> None:
