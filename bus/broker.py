@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Container, Sequence
+from math import ceil
 from pathlib import Path
 
 import zmq
@@ -133,6 +134,8 @@ class Broker:
     def _pause_ms(self) -> int:
         due_ms = self._hub.dispatch.next_ms()
         pause_ms = int((TICK_S if self._is_tick_owed else TURN_S) * 1000)
+        if self._lending.pause_s is not None:
+            pause_ms = min(pause_ms, ceil(self._lending.pause_s * 1000))
         if due_ms is None:
             return pause_ms
         return max(0, min(pause_ms, due_ms - self._hub.clock.time_ms()))

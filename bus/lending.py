@@ -2,8 +2,12 @@
 
 A run leaves as one message, in its order. A lease whose message could not be sent has reached nobody, so it ends at once; its runner gets nothing more
 until it says hello.
+
+To runners that take runs a queue's items are lent at most every GATHER_S, so that what comes meanwhile goes as one run; the first after a silence goes at once, and
+where much waits runs are long anyway. A run costs everybody little more than an item.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
@@ -14,7 +18,11 @@ from bus.journal.api import Corrupt, Shunt, Work
 from bus.leases import Grant, Lease
 from bus.messages import Job, Jobs, LeaseToken
 from config.failpoints import fail
-from config.names import Instance
+from config.names import Instance, Queue
+
+# Measured on two cores, 10 mails at a time, each on a connection of its own: 2,250 -> 2,550/s.
+GATHER_S = 0.005
+MUCH = 256  # items of a queue for which nobody waits for more
 
 _TURN = attrgetter("turn")
 
@@ -24,12 +32,19 @@ class Lending:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._lent_at: dict[Queue, float] = {}  # monotonic, of queues whose runners take runs
+        self.pause_s: float | None = None  # after which more can be leased
 
     def hand_out(self) -> None:
         """Lease whatever can be leased now; what has just been made durable is still here, the rest is read."""
-        grants = self._hub.dispatch.grant(stopped=self._hub.flow.stopped)
+        dispatch, now = self._hub.dispatch, time.monotonic()
+        grants = dispatch.grant(stopped=self._hub.flow.stopped | self._gathering(now))
         if not grants:
             return
+        for grant in grants:
+            worker = dispatch.workers[grant.instance]
+            if worker.run > 1:
+                self._lent_at[worker.queue] = now
         to_read: list[Grant] = []
         for _, together in groupby(grants, _TURN):
             run = list(together)
@@ -40,6 +55,18 @@ class Lending:
                 self._lend(run, works)
         if to_read:
             self._hub.committer.fetch([grant.row for grant in to_read], partial(self._fetched, to_read))
+
+    def _gathering(self, now: float) -> frozenset[Queue]:
+        """Return the queues whose items wait for more to come, and note for how long."""
+        self.pause_s = None
+        found = set()
+        for queue, lent_at in self._lent_at.items():
+            left_s = lent_at + GATHER_S - now
+            order = self._hub.dispatch.order_of(queue)
+            if left_s > 0 and order.turns and len(order.live) < MUCH:
+                found.add(queue)
+                self.pause_s = min(left_s, self.pause_s or left_s)
+        return frozenset(found)
 
     def _fetched(self, grants: Sequence[Grant], found: Sequence[Work | Corrupt]) -> None:
         works = iter(found)
