@@ -48,7 +48,7 @@ from config.settings import Settings
 
 AGAIN_S = 5.0  # before a settlement is sent again for the first time
 AGAIN_MOST_S = 40.0
-TOGETHER = 64 * 1024  # octets of the bodies of acks that leave as one message; a larger one leaves alone
+TOGETHER = 64 * 1024  # octets of bodies; an ack with more leaves alone, others of one turn as one message
 MAX_RETURNED = 1000  # tokens that were returned without a job; far more than slots
 
 DONE = "done"  # the answer to what ends a lease

@@ -1,4 +1,4 @@
-"""Every option of the configuration file: type, default, unit, meaning, and when to change it.
+"""Every option of the configuration file: type, default, unit, meaning, and when to change it. Those of `[lmtp]` are in lmtp_settings.py.
 
 The structs are what the TOML file is decoded into; `bin/postroom config sample` is generated from the descriptions here.
 load.py makes every path absolute before anybody else sees these values; nothing reads the environment later.

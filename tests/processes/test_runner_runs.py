@@ -103,7 +103,7 @@ def test_acks_of_one_moment_keep_their_order_and_their_outputs(tmp_path: Path, d
                 for number, (lease, size) in enumerate(zip(leases, sizes, strict=True))
             ]
             if dies:
-                await asyncio.sleep(0.2)
+                await until(lambda: not worker.connected)  # what they have said is lost
                 bus.start()
             assert [await task for task in tasks] == [True] * 4
         async with make_worker(bus, "outgoing-1:1", OUTGOING, slots=8) as worker:
