@@ -82,8 +82,8 @@ class Together:
         ]
         if self._is_refused:
             self._end(None)
-        elif not wanted:
-            self._end(())
+        elif not wanted:  # not now: who spoke last would go on first
+            asyncio.get_running_loop().call_soon(self._end, ())
         else:
             self._transaction = self._effects.begin(wanted)
             self._transaction.add_done_callback(self._stored)

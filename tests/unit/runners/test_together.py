@@ -173,3 +173,22 @@ def test_all_of_a_run_or_nothing(tmp_path_factory: pytest.TempPathFactory, handl
         else:
             assert None not in outcomes
             assert store.count_members(ANT) == sum(says is not does_nothing for says in handlers)
+
+
+@pytest.mark.parametrize("says", [does_nothing, joins], ids=["without effects", "with effects"])
+def test_all_go_on_in_their_order_whoever_spoke_last(store: Store, says: Says) -> None:
+    """Who goes on first settles first: outputs of a list would change places."""
+    went_on: list[int] = []
+
+    async def handle(together: Together, number: int) -> None:
+        await says(together, number)
+        went_on.append(number)
+
+    async def go() -> None:
+        together = Together(Effects(lambda: store), ITEMS)
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(len(ITEMS)):
+                tasks.create_task(handle(together, number))
+
+    asyncio.run(go())
+    assert went_on == list(range(len(ITEMS)))
