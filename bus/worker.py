@@ -101,14 +101,27 @@ class Lease:
         reason: str = "",
     ) -> bool:
         """Say that it is done, and what follows from it, in one transaction."""
+        result = await self.send_ack(outputs, bodies, held=held, note=note, reason=reason)
+        fail("runner.settled.before")
+        fail("runner.ack.after")
+        return result
+
+    def send_ack(
+        self,
+        outputs: Sequence[Placed] = (),
+        bodies: Sequence[bytes] = (),
+        *,
+        held: bool = False,
+        note: Note | None = None,
+        reason: str = "",
+    ) -> asyncio.Future[bool]:
+        """Do what `ack` does and leave the waiting to the caller: many acks may be on their way, in their order."""
         fail("runner.ack.before")
-        result = await self._worker.settle(
+        return self._worker.send(
             self,
             lambda token: Ack(lease=token, outputs=tuple(outputs), held=held, note=note, reason=reason),
             bodies,
         )
-        fail("runner.ack.after")
-        return result
 
     async def retry(
         self, reason: str, delay_s: float | None = None, *, counts: bool = True, declared: bool = False
@@ -223,16 +236,22 @@ class Worker:
         self, lease: Lease, build: Build, bodies: Sequence[bytes] = (), *, answer: str = DONE
     ) -> bool:
         """Send a settlement until it is answered; False when the lease is somebody else's."""
-        if lease.lost or self._in_hand.get(lease.token) is not lease:
-            return False
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        settlement = _Settlement(build=build, bodies=bodies, done=done, answer=answer)
-        lease.settlements.append(settlement)
-        if len(lease.settlements) == 1:
-            self._send(lease, time.monotonic())
-        result = await done
+        result = await self.send(lease, build, bodies, answer=answer)
         fail("runner.settled.before")
         return result
+
+    def send(
+        self, lease: Lease, build: Build, bodies: Sequence[bytes] = (), *, answer: str = DONE
+    ) -> asyncio.Future[bool]:
+        """Do what `settle` does; the answer is the future's."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if lease.lost or self._in_hand.get(lease.token) is not lease:
+            done.set_result(False)
+            return done
+        lease.settlements.append(_Settlement(build=build, bodies=bodies, done=done, answer=answer))
+        if len(lease.settlements) == 1:
+            self._send(lease, time.monotonic())
+        return done
 
     def give_back(self, lease: Lease) -> None:
         """Return a lease; without a connection it is simply not claimed any more."""

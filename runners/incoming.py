@@ -51,6 +51,23 @@ class Incoming(Runner):
         except StoreAway as error:
             self.site.log.warning("snapshot.failed", error=str(error))
 
+    def at_once(self, lease: Lent) -> Ack | None:
+        """Judge a post that nobody has worked on yet, as most are; what is held, or has a receipt, needs the store."""
+        item = lease.item
+        known = self.site.lists.known(item.list_id) if lease.is_first and "held" not in item.args else None
+        if known is None:
+            return None
+        current, audience = known
+        post = Post(item.reverse_path, lease.content)
+        match current.judge(post):
+            case Accept(rule=rule):
+                copies, author = _copies(item, current, audience, post)
+                return None if author else self._accept(item, rule, copies)
+            case Reject() | Discard() as verdict:
+                return self._turn_away(item, verdict)
+            case _:
+                return None
+
     async def work(self, lease: Lent) -> Outcome:
         """Do as `handle` does; nobody asks the store for an earlier run's effect where there was no earlier run."""
         if lease.is_first and "held" not in lease.item.args:
@@ -80,14 +97,24 @@ class Incoming(Runner):
                 return await self._send_out(item, current, post, rule)
             case Hold(rule=rule):
                 return await self._hold(item, current, content, post, rule)
-            case Reject(rule=rule, code=code, enhanced=enhanced, text=text):
-                self._log(item, "post.rejected", rule, reply=f"{code} {enhanced} {text}")
-                return Ack(reason=f"rejected: {rule}")
-            case Discard(rule=rule):
-                self._log(item, "post.discarded", rule)
-                return Ack(reason=f"discarded: {rule}")
+            case Reject() | Discard() as verdict:
+                return self._turn_away(item, verdict)
             case other:
                 assert_never(other)
+
+    def _turn_away(self, item: Item, verdict: Reject | Discard) -> Ack:
+        """Let a post end here."""
+        if isinstance(verdict, Discard):
+            self._log(item, "post.discarded", verdict.rule)
+            return Ack(reason=f"discarded: {verdict.rule}")
+        reply = f"{verdict.code} {verdict.enhanced} {verdict.text}"
+        self._log(item, "post.rejected", verdict.rule, reply=reply)
+        return Ack(reason=f"rejected: {verdict.rule}")
+
+    def _accept(self, item: Item, rule: str, copies: Sequence[Output]) -> Ack:
+        """Let a post go out."""
+        self._log(item, "post.accepted", rule, recipients=sum(len(each.recipients) for each in copies))
+        return _together(copies)
 
     async def _send_out(self, item: Item, current: Current, post: Post, rule: str) -> Outcome:
         """Send a post to everybody, and a receipt to its author who wants one.
@@ -95,11 +122,10 @@ class Incoming(Runner):
         Stored is the receipt alone: the copies follow from the item, and a list of 100,000 recipients is not kept for 48 h.
         """
         audience = await self.site.lists.audience(item.list_id)
-        copies = fan_out(current, audience, post, post.header, item.id)
-        author = _receipt_to(audience, post) if copies else ""
-        self._log(item, "post.accepted", rule, recipients=sum(len(each.recipients) for each in copies))
+        copies, author = _copies(item, current, audience, post)
+        accepted = self._accept(item, rule, copies)
         if not author:
-            return _together(copies)
+            return accepted
 
         def work(draft: Draft) -> None:
             draft.write(Kind.RECEIPT, author, "receipt")
@@ -217,6 +243,12 @@ def fan_out(
             list_id=mailing_list.list_id,
         ),
     )
+
+
+def _copies(item: Item, current: Current, audience: Audience, post: Post) -> tuple[tuple[Output, ...], str]:
+    """Return what sends a post out, and its author where they want a receipt, else ""."""
+    copies = fan_out(current, audience, post, post.header, item.id)
+    return copies, _receipt_to(audience, post) if copies else ""
 
 
 def _receipt_to(audience: Audience, post: Post) -> str:

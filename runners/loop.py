@@ -16,7 +16,7 @@ import asyncio
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -27,7 +27,7 @@ from bus.client import Lease, Worker
 from bus.messages import Item
 from config.failpoints import fail
 from config.logs import speak_about
-from config.names import BUILT_IN_QUEUES, Queue
+from config.names import BUILT_IN_QUEUES, ListId, Queue
 from lists.errors import StoreAway
 from runners.outcome import Ack, Outcome, Retry, Shunt
 from runners.placing import BadOutput, HopLimit, Placement, lists_without_reverse_path, place
@@ -44,6 +44,7 @@ LARGE = (
     256 * 1024
 )  # octets of an ack's bodies, 10,000 recipients: of a run only one such is on its way at a time
 MAX_REASON = 500  # characters of an error in a reason
+NOBODY: Final[Mapping[ListId, str]] = {}  # is asked for: every output says its reverse-path
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -94,18 +95,53 @@ class Loop:
                     task.cancel("lost")
 
     async def _work_run(self, run: Sequence[Lease]) -> None:
-        """Handle one item, or a run: together if that can be, else one by one until one has to come again."""
+        """Handle one item, or a run: at once if that can be, else together, else one by one until one has to come again."""
+        leases = run
         try:
+            run = await self._work_at_once(leases)
             if len(run) > 1 and await self._work_together(run):
                 return
             for number, lease in enumerate(run):
                 if not lease.lost:
                     await self._work(lease, behind=run[number + 1 :])
         except asyncio.CancelledError:
-            for lease in run:
+            for lease in leases:
                 if not lease.lost:
                     lease.give_back()
             raise
+
+    async def _work_at_once(self, run: Sequence[Lease]) -> Sequence[Lease]:
+        """Handle and settle, from a run's beginning on, what need not wait for anything; returns the rest."""
+        sent: list[tuple[Begun, Told, asyncio.Future[bool]]] = []
+        for lease in run:
+            begun = self._begin(lease)
+            told = self._ask_at_once(lease)
+            if told is None:
+                break
+            done = _send_ack(lease, told)
+            sent.append((begun, told, done))
+            if told.is_large:
+                await done
+        for begun, told, done in sent:
+            settled = await done
+            fail("runner.settled.before")
+            fail("runner.ack.after")
+            speak_about(begun.facts)
+            self._say_handled(begun, told, settled=settled)
+        return run[len(sent) :]
+
+    def _ask_at_once(self, lease: Lease) -> "Told | None":
+        """Ask the runner what it can say at once; None: nothing, or nothing that can be sent at once."""
+        try:
+            outcome = self._runner.at_once(lease)
+            if not isinstance(outcome, Ack) or lists_without_reverse_path(lease.item, outcome):
+                return None
+            told = Told(outcome, self._place(lease, outcome))
+        except Exception:  # `work` is asked, and tells
+            return None
+        fail("runner.handle.before")  # it has only read
+        fail("runner.handle.after")
+        return told
 
     async def _work_together(self, run: Sequence[Lease]) -> bool:
         """Handle and settle all of a run with one commit; False: nothing was done."""
@@ -119,40 +155,51 @@ class Loop:
         self, lease: Lease, together: "Together | None" = None, behind: Sequence[Lease] = ()
     ) -> None:
         """Handle and settle one item; `behind` waits for it, and goes back if it has to come again."""
-        item = lease.item
-        speak_about(
-            {
-                "item_id": item.id,
-                "root_id": item.root_id,
-                "list_id": item.list_id,
-                "queue": item.queue,
-                "attempt": lease.attempt,
-            }
-        )
-        began = time.monotonic()
-        wait_ms = self._age_ms(item)
+        begun = self._begin(lease)
         outcome = await self._handle(lease, together)
-        if together is not None and not await together.stands(item.id, is_ack=isinstance(outcome, Ack)):
+        if together is not None and not await together.stands(lease.item.id, is_ack=isinstance(outcome, Ack)):
             return
         async with together.turn if together is not None else nullcontext():
             told = await self._prepare(lease, outcome)
             if isinstance(told.outcome, Retry | Failed):
                 for other in behind:  # first, so that the list waits for this one alone
                     other.give_back()
-            is_large = sum(map(len, told.placement.bodies)) > LARGE
-            settled = await _tell(lease, told) if is_large else False
-        if not is_large:  # sent before anybody else has the turn, awaited beside the others
+            settled = await _tell(lease, told) if told.is_large else False
+        if not told.is_large:  # sent before anybody else has the turn, awaited beside the others
             settled = await _tell(lease, told)
+        self._say_handled(begun, told, settled=settled)
+
+    def _begin(self, lease: Lease) -> "Begun":
+        """Have all lines that follow say what they are about; returns what the last one says."""
+        item = lease.item
+        facts = {
+            "item_id": item.id,
+            "root_id": item.root_id,
+            "list_id": item.list_id,
+            "queue": item.queue,
+            "attempt": lease.attempt,
+        }
+        speak_about(facts)
+        accepted_ms = int(item.accepted_at.timestamp() * 1000)
+        return Begun(
+            facts,
+            item.message_id,
+            time.monotonic(),
+            accepted_ms,
+            max(0, self._site.clock.time_ms() - accepted_ms),
+        )
+
+    def _say_handled(self, begun: "Begun", told: "Told", *, settled: bool) -> None:
         self._site.log.info(
             "item.handled",
             outcome=told.name,
             outputs=len(told.placement.outputs),
             reason=told.outcome.reason,
-            message_id=item.message_id,
+            message_id=begun.message_id,
             settled=settled,
-            wait_ms=wait_ms,
-            duration_ms=round((time.monotonic() - began) * 1000, 1),
-            transit_ms=self._age_ms(item),
+            wait_ms=begun.wait_ms,
+            duration_ms=round((time.monotonic() - begun.at_s) * 1000, 1),
+            transit_ms=max(0, self._site.clock.time_ms() - begun.accepted_ms),
         )
 
     async def _handle(self, lease: Lease, together: "Together | None") -> "Outcome | Failed":
@@ -180,10 +227,7 @@ class Loop:
                 list_id: await self._site.lists.bounces_address(list_id)
                 for list_id in lists_without_reverse_path(lease.item, outcome)
             }
-            return Told(
-                outcome,
-                place(lease.item, len(lease.content), outcome, queues=self._queues, bounces=bounces),
-            )
+            return Told(outcome, self._place(lease, outcome, bounces))
         except BadOutput as error:
             return Told(Shunt("bad-output", str(error)))
         except HopLimit as error:
@@ -191,9 +235,18 @@ class Loop:
         except StoreAway as error:
             return Told(Retry(f"away: {_told(error)}", away=True))
 
-    def _age_ms(self, item: Item) -> int:
-        """Return how long ago the mail was accepted."""
-        return max(0, self._site.clock.time_ms() - int(item.accepted_at.timestamp() * 1000))
+    def _place(self, lease: Lease, ack: Ack, bounces: Mapping[ListId, str] = NOBODY) -> Placement:
+        return place(lease.item, len(lease.content), ack, queues=self._queues, bounces=bounces)
+
+
+class Begun(Struct, frozen=True):
+    """What is known of an item when its handling begins."""
+
+    facts: Mapping[str, object]  # that every line about it says
+    message_id: str
+    at_s: float  # monotonic
+    accepted_ms: int  # since 1970
+    wait_ms: int  # since it was accepted
 
 
 class Failed(Struct, frozen=True):
@@ -216,6 +269,11 @@ class Told(Struct, frozen=True):
         """Return the outcome's name for the log."""
         return type(self.outcome).__name__.lower()
 
+    @property
+    def is_large(self) -> bool:
+        """Whether few such acks may be in memory at a time."""
+        return sum(map(len, self.placement.bodies)) > LARGE
+
 
 def _failed(error: Exception) -> Retry | Failed:
     """Log what a handler raised, and say what becomes of its item."""
@@ -224,6 +282,15 @@ def _failed(error: Exception) -> Retry | Failed:
         return Retry(f"away: {_told(error)}", away=True)
     log.error("item.failed", error=_told(error), exc_info=error)
     return Failed(f"handler-error: {_told(error)}")
+
+
+def _send_ack(lease: Lease, told: Told) -> asyncio.Future[bool]:
+    """Settle a lease as done, without waiting for the answer."""
+    ack, placement = told.outcome, told.placement
+    assert isinstance(ack, Ack)
+    return lease.send_ack(
+        placement.outputs, placement.bodies, held=ack.held, note=ack.note, reason=ack.reason
+    )
 
 
 async def _tell(lease: Lease, told: Told) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from bus.messages import Item, Note
 from config.names import Queue
-from runners.outcome import Outcome
+from runners.outcome import Ack, Outcome
 
 if TYPE_CHECKING:
     from runners.site import Site
@@ -62,3 +62,11 @@ class Runner:
     async def work(self, lease: Lent) -> Outcome:
         """Do the work of one lease; for runners that look at attempts or write notes, as outgoing does."""
         return await self.handle(lease.item, lease.content)
+
+    def at_once(self, lease: Lent) -> Ack | None:
+        """Say what becomes of an item where that needs no waiting and no effect on the store; None: `work` is asked.
+
+        For what comes by the thousand: it saves the item a task, a timer and a turn of the loop, half of what a short handler costs. It must
+        only read, from memory. What it raises is not told: `work` is asked then, too.
+        """
+        return None
