@@ -113,22 +113,27 @@ class Loop:
     async def _work_at_once(self, run: Sequence[Lease]) -> Sequence[Lease]:
         """Handle and settle, from a run's beginning on, what need not wait for anything; returns the rest."""
         sent: list[tuple[Begun, Told, asyncio.Future[bool]]] = []
-        for lease in run:
+        for number, lease in enumerate(run):
             begun = self._begin(lease)
             told = self._ask_at_once(lease)
             if told is None:
-                break
-            done = _send_ack(lease, told)
-            sent.append((begun, told, done))
+                await self._hear(sent)
+                return run[number:]
+            sent.append((begun, told, _send_ack(lease, told)))
             if told.is_large:
-                await done
-        for begun, told, done in sent:
+                await self._hear(sent)
+        await self._hear(sent)
+        return ()
+
+    async def _hear(self, sent: "list[tuple[Begun, Told, asyncio.Future[bool]]]") -> None:
+        """Wait for the answers to what was sent, in their order, and let go of it."""
+        while sent:
+            begun, told, done = sent.pop(0)
             settled = await done
             fail("runner.settled.before")
             fail("runner.ack.after")
             speak_about(begun.facts)
             self._say_handled(begun, told, settled=settled)
-        return run[len(sent) :]
 
     def _ask_at_once(self, lease: Lease) -> "Told | None":
         """Ask the runner what it can say at once; None: nothing, or nothing that can be sent at once."""

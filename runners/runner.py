@@ -66,7 +66,7 @@ class Runner:
     def at_once(self, lease: Lent) -> Ack | None:
         """Say what becomes of an item where that needs no waiting and no effect on the store; None: `work` is asked.
 
-        For what comes by the thousand: it saves the item a task, a timer and a turn of the loop, half of what a short handler costs. It must
-        only read, from memory. What it raises is not told: `work` is asked then, too.
+        For what comes by the thousand: it saves the item a task, a timer and a turn of the loop. It must only read, from memory, and takes the
+        loop's time: what computes for long belongs into `work`. What it raises is not told: `work` is asked then, too.
         """
         return None
