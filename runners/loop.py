@@ -138,11 +138,15 @@ class Loop:
     def _ask_at_once(self, lease: Lease) -> "Told | None":
         """Ask the runner what it can say at once; None: nothing, or nothing that can be sent at once."""
         try:
-            outcome = self._runner.at_once(lease)
-            if not isinstance(outcome, Ack) or lists_without_reverse_path(lease.item, outcome):
-                return None
+            outcome: object = self._runner.at_once(lease)
+        except Exception as error:  # around handle (STYLE, Errors): told, and `work` is asked
+            log.error("item.failed", error=_told(error), exc_info=error)
+            return None
+        if not isinstance(outcome, Ack) or lists_without_reverse_path(lease.item, outcome):
+            return None
+        try:
             told = Told(outcome, self._place(lease, outcome))
-        except Exception:  # `work` is asked, and tells
+        except (BadOutput, HopLimit):  # `work` is asked, and what it says is set aside
             return None
         fail("runner.handle.before")  # it has only read
         fail("runner.handle.after")

@@ -67,6 +67,6 @@ class Runner:
         """Say what becomes of an item where that needs no waiting and no effect on the store; None: `work` is asked.
 
         For what comes by the thousand: it saves the item a task, a timer and a turn of the loop. It must only read, from memory, and takes the
-        loop's time: what computes for long belongs into `work`. What it raises is not told: `work` is asked then, too.
+        loop's time: what computes for long belongs into `work`. What it raises is logged, and `work` is asked.
         """
         return None

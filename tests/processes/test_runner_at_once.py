@@ -29,7 +29,7 @@ class Mine(Runner):
         if content == b"large":
             return Ack(outputs=[copy(content.ljust({large}))], reason="at once")
         if content == b"raise":
-            raise ValueError("not told")
+            raise ValueError("told")
         if content == b"retry":
             return Retry("not an ack")
         if content == b"nowhere":
@@ -85,7 +85,7 @@ def test_a_run_is_settled_in_its_order_by_whoever_can_say_it(tmp_path: Path) -> 
         # The run's beginning is said at once; behind one that must be worked on all are, in their order.
         assert words == [("ack", "at once")] * 3 + [("ack", "worked")] * 5
         assert len(site.lines("item.handled")) == len(contents), "one line for each"
-        assert site.lines("item.failed") == []
+        assert [line["item_id"] for line in site.lines("item.failed")] == [ids[3]], "what raised is told of"
         assert site.bus.queue("mine")["balanced"]
 
 
