@@ -91,22 +91,7 @@ class Lease:
         part = self.item.part
         return part[1] - part[0] if part else int(bool(self.item.recipient))
 
-    async def ack(
-        self,
-        outputs: Sequence[Placed] = (),
-        bodies: Sequence[bytes] = (),
-        *,
-        held: bool = False,
-        note: Note | None = None,
-        reason: str = "",
-    ) -> bool:
-        """Say that it is done, and what follows from it, in one transaction."""
-        result = await self.send_ack(outputs, bodies, held=held, note=note, reason=reason)
-        fail("runner.settled.before")
-        fail("runner.ack.after")
-        return result
-
-    def send_ack(
+    def ack(
         self,
         outputs: Sequence[Placed] = (),
         bodies: Sequence[bytes] = (),
@@ -115,7 +100,7 @@ class Lease:
         note: Note | None = None,
         reason: str = "",
     ) -> asyncio.Future[bool]:
-        """Do what `ack` does and leave the waiting to the caller: many acks may be on their way, in their order."""
+        """Say that it is done, and what follows from it, in one transaction. It is on its way at once: many may be, in their order."""
         fail("runner.ack.before")
         return self._worker.send(
             self,

@@ -115,11 +115,12 @@ class Loop:
         sent: list[tuple[Begun, Told, asyncio.Future[bool]]] = []
         for number, lease in enumerate(run):
             begun = self._begin(lease)
-            told = self._ask_at_once(lease)
-            if told is None:
+            said = self._tell_at_once(lease)
+            if said is None:
                 await self._hear(sent)
                 return run[number:]
-            sent.append((begun, told, _send_ack(lease, told)))
+            told, done = said
+            sent.append((begun, told, done))
             if told.is_large:
                 await self._hear(sent)
         await self._hear(sent)
@@ -129,14 +130,12 @@ class Loop:
         """Wait for the answers to what was sent, in their order, and let go of it."""
         while sent:
             begun, told, done = sent.pop(0)
-            settled = await done
-            fail("runner.settled.before")
-            fail("runner.ack.after")
+            settled = await _acked(done)
             speak_about(begun.facts)
             self._say_handled(begun, told, settled=settled)
 
-    def _ask_at_once(self, lease: Lease) -> "Told | None":
-        """Ask the runner what it can say at once; None: nothing, or nothing that can be sent at once."""
+    def _tell_at_once(self, lease: Lease) -> "tuple[Told, asyncio.Future[bool]] | None":
+        """Settle what the runner can say at once, the answer is the future's; None: nothing, or nothing that can be sent at once."""
         try:
             outcome: object = self._runner.at_once(lease)
         except Exception as error:  # around handle (STYLE, Errors): told, and `work` is asked
@@ -150,7 +149,7 @@ class Loop:
             return None
         fail("runner.handle.before")  # it has only read
         fail("runner.handle.after")
-        return told
+        return told, _send_ack(lease, outcome, told.placement)
 
     async def _work_together(self, run: Sequence[Lease]) -> bool:
         """Handle and settle all of a run with one commit; False: nothing was done."""
@@ -293,23 +292,24 @@ def _failed(error: Exception) -> Retry | Failed:
     return Failed(f"handler-error: {_told(error)}")
 
 
-def _send_ack(lease: Lease, told: Told) -> asyncio.Future[bool]:
+def _send_ack(lease: Lease, ack: Ack, placement: Placement) -> asyncio.Future[bool]:
     """Settle a lease as done, without waiting for the answer."""
-    ack, placement = told.outcome, told.placement
-    assert isinstance(ack, Ack)
-    return lease.send_ack(
-        placement.outputs, placement.bodies, held=ack.held, note=ack.note, reason=ack.reason
-    )
+    return lease.ack(placement.outputs, placement.bodies, held=ack.held, note=ack.note, reason=ack.reason)
+
+
+async def _acked(done: asyncio.Future[bool]) -> bool:
+    """Wait for the answer to an ack."""
+    settled = await done
+    fail("runner.settled.before")
+    fail("runner.ack.after")
+    return settled
 
 
 async def _tell(lease: Lease, told: Told) -> bool:
     """Settle a lease; True when that is durable, False when the item was not ours any more."""
     match told.outcome:
         case Ack() as ack:
-            placement = told.placement
-            done = await lease.ack(
-                placement.outputs, placement.bodies, held=ack.held, note=ack.note, reason=ack.reason
-            )
+            done = await _acked(_send_ack(lease, ack, told.placement))
         case Retry() as retry:
             done = await lease.retry(retry.reason, retry.delay_s, counts=not retry.away, declared=True)
         case Shunt() as shunt:

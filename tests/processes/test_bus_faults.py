@@ -135,8 +135,7 @@ def test_a_settlement_survives_the_death_of_the_bus(tmp_path: Path) -> None:
             await front.publish([item], b"x")
             lease = await first_of(worker, other)
             bus.kill()
-            ack = asyncio.create_task(lease.ack([make_output(item, "outgoing")]))
-            await asyncio.sleep(0)
+            ack = lease.ack([make_output(item, "outgoing")])
             bus.start()
             assert await ack
             await until(lambda: bus.queue("incoming")["done"] == 1)

@@ -1,6 +1,5 @@
 """Runs: consecutive items of one list that a runner has in hand together. In order, once each, whatever fails or dies."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,22 +89,20 @@ def test_acks_of_one_moment_keep_their_order_and_their_outputs(tmp_path: Path, d
             leases = (first, *worker.rest_of(first))
             if dies:
                 bus.kill()
-            tasks = [
-                asyncio.create_task(
-                    lease.ack(
-                        [
-                            make_output(lease.item, "outgoing", 0, content=1),
-                            make_output(lease.item, "outgoing", 1),
-                        ],
-                        [b"unused", bytes([48 + number]) * size],
-                    )
+            acks = [
+                lease.ack(
+                    [
+                        make_output(lease.item, "outgoing", 0, content=1),
+                        make_output(lease.item, "outgoing", 1),
+                    ],
+                    [b"unused", bytes([48 + number]) * size],
                 )
                 for number, (lease, size) in enumerate(zip(leases, sizes, strict=True))
             ]
             if dies:
                 await until(lambda: not worker.connected)  # what they have said is lost
                 bus.start()
-            assert [await task for task in tasks] == [True] * 4
+            assert [await ack for ack in acks] == [True] * 4
         async with make_worker(bus, "outgoing-1:1", OUTGOING, slots=8) as worker:
             for number, size in enumerate(sizes):
                 for content in (bytes([48 + number]) * size, str(number).encode()):
